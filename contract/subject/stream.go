@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package subject
+
+import (
+	"strings"
+	"time"
+)
+
+// Stream says how JetStream keeps a family of subjects. Retention is by limits, so that anyone may read a window again
+// without disturbing the rest; when a limit is reached the oldest message goes.
+type Stream struct {
+	Name     string
+	Subjects []string
+	MaxBytes int64         // bytes on disk
+	MaxAge   time.Duration // since the message was stored
+	// Duplicates is the window in which a second message of the same Nats-Msg-Id is not stored.
+	Duplicates time.Duration
+	Replicas   int
+	DiscardNew bool // refuse new messages instead of dropping the oldest
+}
+
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// duplicates covers the longest redelivery delay of a consumer several times over.
+const duplicates = 2 * time.Minute
+
+// RawStream keeps what probes publish: long enough to restart enrichers, short because it is large.
+func (r Root) RawStream() Stream {
+	return Stream{Name: r.stream("RAW"), Subjects: []string{string(r) + ".raw.>"}, MaxBytes: gib, MaxAge: 2 * time.Hour, Duplicates: duplicates, Replicas: 1}
+}
+
+// OTLPStream keeps OpenTelemetry data before routing: the window that can be replayed.
+func (r Root) OTLPStream() Stream {
+	return Stream{Name: r.stream("OTLP"), Subjects: []string{string(r) + ".otlp.>"}, MaxBytes: 2 * gib, MaxAge: 6 * time.Hour, Duplicates: duplicates, Replicas: 1}
+}
+
+// OutStream keeps what waits for one destination: as long as an outage of it may last.
+func (r Root) OutStream(destination string) Stream {
+	return Stream{
+		Name: r.stream("OUT_" + Token(destination)), Subjects: []string{string(r) + ".out." + Token(destination) + ".>"},
+		MaxBytes: 2 * gib, MaxAge: 24 * time.Hour, Duplicates: duplicates, Replicas: 1,
+	}
+}
+
+// DeadStream keeps what could not be processed, for a person to look at.
+func (r Root) DeadStream() Stream {
+	return Stream{Name: r.stream("DEAD"), Subjects: []string{string(r) + ".dead.>"}, MaxBytes: 256 * mib, MaxAge: 7 * 24 * time.Hour, Duplicates: duplicates, Replicas: 1}
+}
+
+// stream names a stream: the root in capitals, '_', the family. Stream names allow what tokens allow.
+func (r Root) stream(family string) string { return strings.ToUpper(Token(string(r))) + "_" + family }
