@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+# The verbs of the repository. Everything a verb needs besides Go, git and make, it installs itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The commit comes from the linker flag: stamping by the tool chain fails in a clone that another user owns (sudo make up).
+BUILD   := go build -trimpath -buildvcs=false -ldflags '-s -w -X github.com/busbar/busbar/kit/run.version=$(VERSION)'
+PROGRAMS := ./cmd/busbar $(wildcard ./services/*/cmd/*)
+
+.PHONY: help
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: bin/busbar ## Run Busbar, everything in one process (ARGS='--otlp http://127.0.0.1:4318')
+	@exec bin/busbar up $(ARGS)
+
+.PHONY: bin/busbar
+bin/busbar:
+	$(BUILD) -o $@ ./cmd/busbar
+
+.PHONY: build
+build: ## Build every program into bin/
+	$(BUILD) -o bin/ $(PROGRAMS)
+
+.PHONY: test
+test: ## Run all tests (as root, those that need the kernel too)
+	hack/deps test
+	go test -timeout 9m $(TESTFLAGS) work
+
+.PHONY: test-bpf
+test-bpf: ## Run the kernel tests; a skipped one fails
+	REQUIRE_BPF=1 go test $(TESTFLAGS) ./services/probe/...
+
+.PHONY: e2e
+e2e: ## Run the end-to-end tests alone
+	hack/deps test
+	go test -timeout 9m -v $(TESTFLAGS) ./test/e2e/...
+
+.PHONY: check
+check: fmt-check vet tidy-check build-alone generate-check lint test ## All that must pass before a commit
+
+.PHONY: lint
+lint: ## Run golangci-lint in every module
+	hack/lint run
+
+.PHONY: vet
+vet: ## Run go vet
+	go vet work
+
+.PHONY: fmt
+fmt: ## Format Go and C
+	hack/deps fmt
+	hack/lint fmt
+	@git ls-files -z 'bpf/*.c' 'bpf/*.h' | xargs -0 -r clang-format-14 -i
+
+.PHONY: fmt-check
+fmt-check: ## Fail when a file is not formatted
+	hack/fmt-check
+
+.PHONY: tidy
+tidy: ## Tidy every go.mod
+	hack/each go mod tidy
+
+.PHONY: tidy-check
+tidy-check: ## Fail when a go.mod is not tidy
+	hack/each go mod tidy -diff
+
+.PHONY: build-alone
+build-alone: ## Build every module without the workspace: its go.mod must name all that it uses
+	hack/each env GOWORK=off go build ./...
+
+.PHONY: generate
+generate: ## Write the code generated from .proto and .bpf.c files
+	hack/deps generate
+	hack/proto-generate
+	hack/bpf-generate
+
+.PHONY: generate-check
+generate-check: ## Fail when generated files are out of date
+	hack/generate-check
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s)
+	hack/fuzz $(or $(FUZZTIME),10s)
+
+.PHONY: bench
+bench: ## Run the benchmarks of every module, then those of the whole
+	hack/each go test -run '^$$' -bench . -benchmem ./...
+	$(if $(wildcard test/bench),go run ./test/bench)
