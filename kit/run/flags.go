@@ -11,12 +11,6 @@ import (
 	"strings"
 )
 
-// ErrDone says that the flags asked for help or the version and that it has been printed. Main takes it for success.
-var ErrDone = errors.New("done")
-
-// ErrUsage is wrapped by every error about the command line or the environment. Main exits with status 2 for it.
-var ErrUsage = errors.New("usage")
-
 // envPrefix begins the environment name of every flag: --nats-url is BUSBAR_NATS_URL.
 const envPrefix = "BUSBAR_"
 
@@ -59,7 +53,7 @@ func EnvName(flagName string) string {
 }
 
 // Parse sets the flags of fs from args, and those that args do not name from the environment. Nothing may follow the
-// flags. Its errors wrap ErrUsage, except ErrDone after help.
+// flags. After printing the help or the version it returns flag.ErrHelp; its other errors make Main exit with 2.
 func Parse(fs *flag.FlagSet, args []string, env func(string) string) error {
 	operands, err := ParseOperands(fs, args, env)
 	if err == nil && len(operands) > 0 {
@@ -81,7 +75,7 @@ func ParseOperands(fs *flag.FlagSet, args []string, env func(string) string) ([]
 		if errors.Is(err, flag.ErrHelp) {
 			fs.SetOutput(out)
 			usage()
-			return nil, ErrDone
+			return nil, flag.ErrHelp
 		}
 		if err != nil {
 			return nil, &usageError{fs.Name(), err}
@@ -95,7 +89,7 @@ func ParseOperands(fs *flag.FlagSet, args []string, env func(string) string) ([]
 	}
 	if f := fs.Lookup(versionFlag); f != nil && f.Value.String() == "true" {
 		fmt.Fprintln(out, Version())
-		return nil, ErrDone
+		return nil, flag.ErrHelp
 	}
 	if err := parseEnv(fs, env); err != nil {
 		return nil, &usageError{fs.Name(), err}
@@ -120,7 +114,7 @@ func parseEnv(fs *flag.FlagSet, env func(string) string) error {
 	return errors.Join(errs...)
 }
 
-// usageError is an error about the command line of a program; it is an ErrUsage.
+// usageError is an error about the command line or the environment of a program.
 type usageError struct {
 	program string
 	err     error
@@ -128,7 +122,10 @@ type usageError struct {
 
 func (e *usageError) Error() string { return fmt.Sprintf("%v (see %s --help)", e.err, e.program) }
 
-func (e *usageError) Unwrap() []error { return []error{ErrUsage, e.err} }
+func (e *usageError) Unwrap() error { return e.err }
+
+// ExitStatus tells mistakes of the caller from failures of the program, as shells do.
+func (e *usageError) ExitStatus() int { return 2 }
 
 // List is a flag that may be repeated, or hold several values parted by commas.
 type List []string

@@ -91,8 +91,8 @@ func TestParseRefuses(t *testing.T) {
 			if err == nil || err.Error() != tc.want {
 				t.Errorf("error\n got %v\nwant %s", err, tc.want)
 			}
-			if !errors.Is(err, run.ErrUsage) {
-				t.Error("the error is no ErrUsage")
+			if got := run.Status("busbar-thing", err, io.Discard, false); got != 2 {
+				t.Errorf("exit status %d, want 2", got)
 			}
 		})
 	}
@@ -130,8 +130,8 @@ func TestHelpShowsFlagsWithTheirEnvironment(t *testing.T) {
 	var out strings.Builder
 	fs := run.NewFlags("busbar-thing", "does a thing", "", &out)
 	new(run.ServiceFlags).Register(fs)
-	if err := run.Parse(fs, []string{"--help"}, environ(nil)); !errors.Is(err, run.ErrDone) {
-		t.Fatalf("error %v, want ErrDone", err)
+	if err := run.Parse(fs, []string{"--help"}, environ(nil)); !errors.Is(err, flag.ErrHelp) {
+		t.Fatalf("error %v, want flag.ErrHelp", err)
 	}
 	for _, want := range []string{
 		"busbar-thing: does a thing\n",
@@ -152,8 +152,8 @@ func TestVersionIsPrinted(t *testing.T) {
 	var out strings.Builder
 	fs := run.NewFlags("busbar-thing", "does a thing", "", &out)
 	run.RegisterVersion(fs)
-	if err := run.Parse(fs, []string{"--version"}, environ(nil)); !errors.Is(err, run.ErrDone) {
-		t.Fatalf("error %v, want ErrDone", err)
+	if err := run.Parse(fs, []string{"--version"}, environ(nil)); !errors.Is(err, flag.ErrHelp) {
+		t.Fatalf("error %v, want flag.ErrHelp", err)
 	}
 	if got := strings.TrimSpace(out.String()); got == "" || got != run.Version() {
 		t.Errorf("printed %q", got)

@@ -76,7 +76,7 @@ func RegisterConfig(fs *flag.FlagSet, paths *List) {
 	fs.Var(paths, "config", "`PATH` of a file or folder with resources; repeatable; watched for changes")
 }
 
-// RegisterVersion adds --version, which prints the version and makes Parse return ErrDone.
+// RegisterVersion adds --version, which prints the version and makes Parse return flag.ErrHelp.
 func RegisterVersion(fs *flag.FlagSet) {
 	fs.Bool(versionFlag, false, "print the version")
 }
