@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bus is how a Busbar process talks to NATS, and the only package that imports its client.
+//
+// It promises at-least-once delivery. Publish returns once the stream has stored the messages. Consume acknowledges a
+// message only after its handler returned nil; it repeats what failed, with growing delays and for ever, copies what can
+// never succeed to a dead-letter subject before it lets go of it, and keeps messages that are slow to handle from being
+// delivered twice. Whatever is in flight is bounded: publications by a window, deliveries by a prefetch. The connection is
+// re-established for ever, and streams and consumers that vanish are made anew.
+//
+// What a message means, which subjects exist and who may write them is left to package contract/subject and the services.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// InProcess connects to a NATS server inside this process; embedded.Server is one.
+type InProcess interface {
+	InProcessConn() (net.Conn, error)
+}
+
+// Config tells how a process reaches the bus. The zero value of each field but URL and Name is usable.
+type Config struct {
+	URL       string    // nats://host:port or tls://host:port, several separated by commas
+	Creds     string    // path of a .creds file; empty for none
+	Name      string    // connection name, e.g. "busbar-router"; also the label "client" of the metrics
+	InProcess InProcess // if set, connect to this server instead of URL, without a socket
+	// Wait is how long Connect keeps trying; zero fails at once. A pod that may start before the bus gives it a minute.
+	Wait time.Duration
+	// WindowBytes and WindowMessages bound what was published and not yet acknowledged. Default 8 MiB, where more was
+	// measured to bring stalls and not throughput, and 1024 messages.
+	WindowBytes, WindowMessages int
+	Metrics                     prometheus.Registerer // nil counts into the void
+}
+
+const (
+	connectTimeout    = 2 * time.Second // of one attempt
+	reconnectWait     = 250 * time.Millisecond
+	drainTimeout      = 5 * time.Second
+	defaultWindow     = 8 << 20
+	defaultWindowMsgs = 1024
+)
+
+// Bus is a connection to NATS. Its methods may be called from several goroutines.
+type Bus struct {
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	log     *slog.Logger
+	name    string
+	wait    time.Duration
+	metrics *metrics
+	out     *publisher
+	streams provisioner
+
+	closed     chan struct{} // closed with the connection
+	closeOnce  sync.Once
+	background sync.WaitGroup // repairs
+
+	mu          sync.Mutex
+	reconnected chan struct{} // closed and replaced on each reconnection
+}
+
+// Connect connects to NATS. When the server cannot be reached within cfg.Wait, the error names URL and cause. Afterwards
+// the connection is re-established for ever; Ready tells how it is. Close the Bus after everything that uses it has ended.
+func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Bus, error) {
+	b := &Bus{
+		log:         log.With("client", cfg.Name),
+		name:        cfg.Name,
+		wait:        cfg.Wait,
+		metrics:     newMetrics(cfg.Metrics, cfg.Name),
+		closed:      make(chan struct{}),
+		reconnected: make(chan struct{}),
+	}
+	if err := b.dial(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", address(cfg), err)
+	}
+	js, err := jetstream.New(b.nc)
+	if err == nil {
+		b.js = js
+		b.out, err = newPublisher(b, cfg.WindowBytes, cfg.WindowMessages)
+	}
+	if err != nil {
+		b.nc.Close()
+		return nil, fmt.Errorf("connect to NATS at %s: %w", address(cfg), err)
+	}
+	b.metrics.connected.Set(1)
+	return b, nil
+}
+
+// Close stops taking publications, waits a few seconds for those in flight, flushes acknowledgements and disconnects.
+func (b *Bus) Close() {
+	b.closeOnce.Do(func() {
+		b.out.close(drainTimeout)
+		if err := b.nc.Drain(); err != nil {
+			b.nc.Close() // not connected: nothing to drain
+		}
+		<-b.closed
+		b.background.Wait()
+	})
+}
+
+// Ready returns nil while the connection is up, for a readiness check.
+func (b *Bus) Ready() error {
+	if b.nc.IsConnected() {
+		return nil
+	}
+	return ErrDisconnected
+}
+
+// URL returns the address of the server it is or was last connected to, without credentials.
+func (b *Bus) URL() string { return b.nc.ConnectedUrlRedacted() }
+
+// dial makes attempts until one succeeds, cfg.Wait is over or ctx ends.
+func (b *Bus) dial(ctx context.Context, cfg Config) error {
+	options, err := b.options(cfg)
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(cfg.Wait)
+	for {
+		b.nc, err = nats.Connect(cfg.URL, options...)
+		if err == nil {
+			return nil
+		}
+		if time.Now().Add(reconnectWait).After(deadline) || errors.Is(err, nats.ErrAuthorization) {
+			return err
+		}
+		select {
+		case <-time.After(reconnectWait):
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+func (b *Bus) options(cfg Config) ([]nats.Option, error) {
+	options := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.Timeout(connectTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.RetryOnFailedConnect(false),
+		nats.IgnoreAuthErrorAbort(), // credentials may be rotated under a running process
+		nats.DrainTimeout(drainTimeout),
+		nats.PingInterval(20 * time.Second),
+		nats.DisconnectErrHandler(b.onDisconnect),
+		nats.ReconnectHandler(b.onReconnect),
+		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
+		nats.ErrorHandler(b.onError),
+	}
+	if cfg.Creds != "" {
+		options = append(options, nats.UserCredentials(cfg.Creds))
+	}
+	if cfg.InProcess != nil {
+		options = append(options, nats.InProcessServer(cfg.InProcess))
+	} else if cfg.URL == "" {
+		return nil, errors.New("no URL is given")
+	}
+	return options, nil
+}
+
+func (b *Bus) onDisconnect(_ *nats.Conn, err error) {
+	b.metrics.connected.Set(0)
+	if err != nil {
+		b.log.Warn("bus disconnected", "error", err)
+	}
+}
+
+func (b *Bus) onReconnect(nc *nats.Conn) {
+	b.metrics.connected.Set(1)
+	b.metrics.reconnects.Inc()
+	b.log.Info("bus reconnected", "url", nc.ConnectedUrlRedacted())
+	b.mu.Lock()
+	close(b.reconnected)
+	b.reconnected = make(chan struct{})
+	b.mu.Unlock()
+	b.out.resend()
+}
+
+func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
+	subject := ""
+	if sub != nil {
+		subject = sub.Subject
+	}
+	b.log.Warn("bus error", "subject", subject, "error", err)
+}
+
+// nextReconnect returns a channel that is closed at the next reconnection.
+func (b *Bus) nextReconnect() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reconnected
+}
+
+// address names the server of cfg for an error, without credentials.
+func address(cfg Config) string {
+	if cfg.InProcess != nil {
+		return "this process"
+	}
+	parts := strings.Split(cfg.URL, ",")
+	for i, part := range parts {
+		u, err := url.Parse(strings.TrimSpace(part))
+		if err != nil {
+			parts[i] = "(malformed URL)" // may hold a password, so it is not shown
+			continue
+		}
+		if u.User != nil {
+			u.User = url.User("redacted")
+		}
+		parts[i] = u.String()
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bustest gives tests a real NATS server with JetStream, in process and in a temporary directory, that can be
+// stopped and started again.
+package bustest
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/kit/bus/embedded"
+)
+
+// Server is a server for one test. It satisfies bus.InProcess, also across Stop and Start.
+type Server struct {
+	t       testing.TB
+	options embedded.Options
+
+	mu  sync.Mutex
+	now *embedded.Server // nil while stopped
+}
+
+// Start starts a server that only this process can reach. It ends with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	return start(t, embedded.Options{DontListen: true})
+}
+
+// Listen starts a server on a free port of 127.0.0.1, for tests of other processes. It ends with the test.
+func Listen(t testing.TB) *Server {
+	t.Helper()
+	return start(t, embedded.Options{Port: -1})
+}
+
+func start(t testing.TB, o embedded.Options) *Server {
+	t.Helper()
+	o.StoreDir = t.TempDir()
+	s := &Server{t: t, options: o}
+	s.Start()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Stop shuts the server down; connections to it wait for it to come back.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now != nil {
+		s.now.Shutdown()
+		s.now = nil
+	}
+}
+
+// Start starts the server again, on the data and the port it had.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	server, err := embedded.Start(s.options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.now = server
+	if !s.options.DontListen {
+		_, port, err := net.SplitHostPort(server.ClientURL()[len("nats://"):])
+		if err == nil {
+			s.options.Port, err = strconv.Atoi(port)
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// Restart stops the server and starts it again.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Stop()
+	s.Start()
+}
+
+// URL returns the address of a server made with Listen.
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == nil {
+		return ""
+	}
+	return s.now.ClientURL()
+}
+
+// InProcessConn connects to the server without a socket.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == nil {
+		return nil, errors.New("server is stopped")
+	}
+	return s.now.InProcessConn()
+}
+
+// Config returns a configuration that connects to the server in process.
+func (s *Server) Config(name string) bus.Config {
+	return bus.Config{Name: name, InProcess: s}
+}
+
+// Connect connects to the server. The Bus is closed at the end of the test, before the server stops.
+func (s *Server) Connect(t testing.TB, name string) *bus.Bus {
+	t.Helper()
+	b, err := bus.Connect(t.Context(), s.Config(name), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// ReadAll returns what stream stores now on subjects that match filter; "" matches all.
+func ReadAll(t testing.TB, b *bus.Bus, stream, filter string) []*bus.Delivery {
+	t.Helper()
+	var all []*bus.Delivery
+	err := b.Replay(t.Context(), stream, filter, func(d *bus.Delivery) error {
+		all = append(all, d)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Eventually waits until condition returns true, and fails the test if it has not after half a minute.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not happen in time: %s", what)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Answers to a delivery.
+const (
+	ackDone     = "+ACK"
+	ackRefuse   = "-NAK" // deliver again, at once or after {"delay": nanoseconds}
+	ackProgress = "+WPI"
+	ackEnd      = "+TERM"
+)
+
+const (
+	firstDelay     = 500 * time.Millisecond // after the first failure; doubles with each
+	lastDelay      = 30 * time.Second
+	minThrottle    = 100 * time.Millisecond // so that a zero does not spin
+	maxThrottle    = time.Hour
+	deadTimeout    = 10 * time.Second
+	maxDeadError   = 512     // bytes of an error kept with a dead letter
+	deadHeaderRoom = 4 << 10 // bytes that dead letters need for headers of ours
+
+	// ReasonPanic is the reason of a dead letter whose handler panicked.
+	ReasonPanic = "panic"
+)
+
+// handle calls the handler and turns a panic into a Permanent error: one message must not stop the others.
+func (c *consumer) handle(ctx context.Context, d *Delivery) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.bus.log.Error("handler panicked", "consumer", c.spec.Durable, "subject", d.Subject, "panic", v, "stack", string(debug.Stack()))
+			err = Permanent(ReasonPanic, fmt.Errorf("handler panicked: %v", v))
+		}
+	}()
+	return c.fn(ctx, d)
+}
+
+// settle answers the delivery as the handler's result wants.
+func (c *consumer) settle(ctx context.Context, d *Delivery, err error) {
+	if err == nil {
+		c.bus.answer(d, ackDone)
+		c.count("acked")
+		return
+	}
+	if reason, ok := AsPermanent(err); ok {
+		err = c.bury(ctx, d, reason, err)
+		if err == nil {
+			return
+		}
+		c.bus.log.Warn("dead letter failed", "consumer", c.spec.Durable, "reason", reason, "error", err)
+	}
+	delay, outcome := backoff(d.Attempt-1, firstDelay, lastDelay), "retried"
+	if wanted, ok := AsThrottled(err); ok {
+		delay, outcome = min(max(wanted, minThrottle), maxThrottle), "throttled"
+	}
+	c.bus.answer(d, ackRefuse+` {"delay": `+strconv.FormatInt(int64(delay), 10)+`}`)
+	c.count(outcome)
+}
+
+// bury copies d to its dead-letter subject and ends its delivery. While the copy cannot be stored, it returns an error and d stays.
+func (c *consumer) bury(ctx context.Context, d *Delivery, reason string, cause error) error {
+	outcome := "dropped"
+	if c.spec.DeadSubject != nil {
+		if subject := c.spec.DeadSubject(reason); subject != "" {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadTimeout)
+			defer cancel()
+			if err := c.bus.Publish(ctx, c.letter(d, subject, reason, cause)); err != nil {
+				return err
+			}
+			outcome = "dead"
+			c.bus.metrics.dead.WithLabelValues(c.bus.name, c.spec.Durable, reason).Inc()
+		}
+	}
+	if outcome == "dropped" {
+		c.bus.metrics.drops.Add(c.spec.Stage, reason, d.Items())
+	}
+	c.bus.answer(d, ackEnd+" "+reason)
+	c.count(outcome)
+	return nil
+}
+
+// letter makes the copy. One that would exceed what the server takes, because of the headers it gains, is cut.
+func (c *consumer) letter(d *Delivery, subject, reason string, cause error) Msg {
+	header := d.Headers()
+	header[HeaderDeadReason] = reason
+	header[HeaderDeadError] = headerText(cause.Error())
+	header[HeaderDeadOrigin] = fmt.Sprintf("%s:%d:%s", d.Stream, d.Sequence, d.Subject)
+	header[HeaderDeadStage] = c.spec.Stage
+	if id := d.Header(HeaderID); id != "" {
+		header[HeaderDeadID] = id
+	}
+	size := deadHeaderRoom
+	for k, v := range header {
+		size += len(k) + len(v) + 4
+	}
+	data := d.Raw()
+	if room := max(int(c.bus.nc.MaxPayload())-size, 0); len(data) > room {
+		header[HeaderDeadTruncated] = strconv.Itoa(len(data))
+		data = data[:room]
+	}
+	return Msg{Subject: subject, ID: d.DerivedID("dead-" + c.spec.Durable), Header: header, Items: d.Items(), Data: data, Encoding: d.Encoding()}
+}
+
+// headerText makes s fit for a header: one line of valid UTF-8, not too long.
+func headerText(s string) string {
+	if len(s) > maxDeadError {
+		s = s[:maxDeadError]
+		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
+			s = s[:len(s)-1]
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+// answer tells the server what became of a delivery. While there is no connection the client keeps the answer and sends it
+// after the reconnection; if it is lost nevertheless, the message is delivered again.
+func (b *Bus) answer(d *Delivery, body string) {
+	if err := b.nc.Publish(d.msg.Reply, []byte(body)); err != nil {
+		b.log.Debug("answer is lost", "subject", d.Subject, "error", err)
+	}
+}
