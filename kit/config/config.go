@@ -17,9 +17,9 @@
 //     lowCardinality. Values named ..._UNSPECIFIED cannot be written.
 //   - A text field takes any scalar as it is written: 8080, 1.10 and true need no quotes. Number and bool fields are strict.
 //   - At most one member of a oneof may be set.
-//   - Shorthand: where a message is a member of a oneof, a list stands for its only repeated field and a scalar for its only
-//     singular scalar field, so {transform: ['a', 'b']} is {transform: {statements: ['a', 'b']}}. The same holds for the
-//     wrappers of google.protobuf.
+//   - Shorthand: where a message is a member of a oneof, a list stands for its only repeated field and a text for its only
+//     scalar field, if that is a text, or else for a list of one text. So {transform: 'a'} and {transform: ['a']} are
+//     {transform: {statements: ['a']}}. The wrappers of google.protobuf take any scalar in this way.
 //   - google.protobuf.Struct, Value and ListValue take any YAML. They hold numbers as float64, so a whole number that
 //     does not fit (beyond 2^53) is a fault instead of a different number.
 //   - A message, list or map without a value (null) is set but empty; a scalar without a value is a fault.
@@ -100,7 +100,16 @@ func Parse(kinds Kinds, sources ...Source) (*Set, error) {
 }
 
 func build(sources []Source, faults Faults, kinds Kinds) (*Set, error) {
-	set := &Set{}
+	set, faults, _ := assemble(sources, faults, kinds)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return set, nil
+}
+
+// assemble returns all that can be told of the sources: the set holds faulty resources too, as far as they could be read.
+func assemble(sources []Source, faults Faults, kinds Kinds) (set *Set, all Faults, faulty map[*Resource]bool) {
+	set, faulty = &Set{}, map[*Resource]bool{}
 	first := map[[2]string]*Resource{}
 	for _, src := range sources {
 		docs, bad := documents(src)
@@ -118,15 +127,13 @@ func build(sources []Source, faults Faults, kinds Kinds) (*Set, error) {
 				continue
 			}
 			first[id] = r
+			faulty[r] = len(more) > 0
 			set.Resources = append(set.Resources, r)
 			set.files = append(set.files, doc.files()...)
 		}
 		faults = append(faults, bad.tidy()...)
 	}
-	if len(faults) > 0 {
-		return nil, faults
-	}
 	slices.Sort(set.files)
 	set.files = slices.Compact(set.files)
-	return set, nil
+	return set, faults, faulty
 }
