@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The records and settings that user space reads and writes. Every struct here has a twin in
+// services/probe/internal/kern/record.go, and a test holds the two layouts together.
+//
+// All times are CLOCK_BOOTTIME nanoseconds; 0 means "not seen". Ports are in host byte order, addresses
+// in network order, ids in the byte order in which they are printed.
+#pragma once
+
+enum record_kind {
+	RECORD_EXCHANGE = 1,
+	RECORD_PROCESS = 2,
+};
+
+enum exchange_role {
+	ROLE_SERVER = 1, // the request was received on this socket
+	ROLE_CLIENT = 2, // the request was sent on this socket
+};
+
+// Where the trace id of an exchange comes from.
+enum exchange_context {
+	CONTEXT_ROOT = 0,   // nobody handed one over: derived from the wire key
+	CONTEXT_HEADER = 1, // `traceparent` in the request head
+	CONTEXT_HALF = 2,   // the client half of the same exchange, seen on this node
+	CONTEXT_THREAD = 3, // the server exchange that is open on the calling thread
+};
+
+enum exchange_flags {
+	EXCHANGE_RESET = 1 << 0,            // the connection was aborted while the exchange was open
+	EXCHANGE_NO_RESPONSE = 1 << 1,      // not one byte of a response
+	EXCHANGE_REQUEST_CUT = 1 << 2,      // the request head is longer than what was captured
+	EXCHANGE_RESPONSE_CUT = 1 << 3,     // the response head is longer than what was captured
+	EXCHANGE_REQUEST_PARTIAL = 1 << 4,  // ended before the request was complete
+	EXCHANGE_RESPONSE_PARTIAL = 1 << 5, // ended before the response was complete
+	EXCHANGE_UNTIL_CLOSE = 1 << 6,      // the response had no length: the connection's end is its end
+	EXCHANGE_UNFRAMED = 1 << 7,         // framing was lost: the times of the last bytes are those seen
+	EXCHANGE_PIPELINED = 1 << 8,        // a further request was sent before this response was complete
+	EXCHANGE_UPGRADED = 1 << 9,         // 101, or CONNECT: the connection speaks something else now
+	EXCHANGE_KEYED = 1 << 10,           // the wire key is valid
+};
+
+// One HTTP request and its response. `request_captured` bytes of the request head follow the struct, then
+// `response_captured` bytes of the response head, without a gap.
+struct exchange_record {
+	__u16 kind;
+	__u16 flags;
+	__u8 role;
+	__u8 family; // AF_INET or AF_INET6; a v4-mapped address is AF_INET
+	__u8 context;
+	__u8 trace_flags;
+	__u64 request_start;
+	__u64 request_end;
+	__u64 response_start;
+	__u64 response_end;
+	__u64 request_bytes; // head and body as on the wire
+	__u64 response_bytes;
+	__u32 request_head; // length of the whole head with its blank line; 0 when it never ended
+	__u32 response_head;
+	__u16 request_captured;
+	__u16 response_captured;
+	__u16 status; // 0 without a response
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 reserved;
+	__u32 netns;          // inode of the socket's network namespace
+	__u8 local_addr[16];  // IPv4 in the first four bytes
+	__u8 remote_addr[16];
+	__u32 tgid; // process and thread that read or wrote the request's first byte
+	__u32 tid;
+	__u64 cgroup; // cgroup v2 id of that process
+	// The wire key: what both ends of the connection can compute on their own.
+	__u32 opener_isn;
+	__u32 acceptor_isn;
+	__u32 request_seq;
+	__u32 reserved2;
+	__u64 trace_id[2];
+	__u64 span_id;
+	__u64 parent_span_id; // 0: a root
+};
+_Static_assert(sizeof(struct exchange_record) == 176, "exchange_record");
+
+enum process_event {
+	PROCESS_EXEC = 1,
+	PROCESS_FORK = 2, // a new process, not a thread
+	PROCESS_EXIT = 3, // its last thread is gone
+};
+
+#define PROCESS_FILE_MAX 256
+#define PROCESS_ARGS_MAX 512
+#define PROCESS_ENV_MAX 2048
+
+// A change in the life of a process. After exec, `file_size` bytes of the name of the executable as the caller
+// gave it, `args_size` bytes of NUL-separated arguments and `env_size` bytes of NUL-separated environment follow
+// the struct; each may be cut at its limit.
+struct process_record {
+	__u16 kind;
+	__u8 event;
+	__u8 reserved;
+	__u32 tgid;
+	__u32 parent;
+	__u32 reserved2;
+	__u64 time;
+	__u64 started; // start of the process: with tgid it names the process for ever
+	__u64 cgroup;
+	char comm[16];
+	__u16 file_size;
+	__u16 args_size;
+	__u16 env_size;
+	__u16 reserved3;
+};
+_Static_assert(sizeof(struct process_record) == 64, "process_record");
+
+// What user space decided about a process; the value of map `procs`.
+enum proc_verdict {
+	VERDICT_IGNORE = 0,
+	VERDICT_OBSERVE = 1,
+};
+
+enum proc_flags {
+	PROC_THREADS = 1 << 0, // one thread serves one request at a time: hand its context to its client calls
+};
+
+struct proc {
+	__u8 verdict;
+	__u8 flags;
+	__u16 reserved;
+};
+_Static_assert(sizeof(struct proc) == 4, "proc");
+
+// Why something that should have become (part of) a record did not. Counted per CPU in map `drops`.
+enum drop_reason {
+	DROP_RING_FULL,     // an exchange: user space is too slow
+	DROP_PROCESS_RING,  // a process record, for the same reason
+	DROP_CONN_FULL,     // data on a connection for which no state could be made
+	DROP_CALL_FULL,     // a system call whose arguments could not be kept
+	DROP_THREAD_FULL,   // an exchange that could not be noted as open on its thread
+	DROP_HALF_FULL,     // a client half that could not be kept for its server half
+	DROP_READ_FAULT,    // payload that could not be read
+	DROP_GAP,           // payload that passed no hook
+	DROP_FRAMING,       // a message whose end could not be followed
+	DROP_UNPAIRED,      // a response without a request
+	DROP_PIPELINED,     // an exchange pipelined behind another one
+	DROP_REASONS,
+};

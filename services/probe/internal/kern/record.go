@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+import (
+	"net/netip"
+)
+
+// Role says which end of the connection the observed socket is.
+type Role uint8
+
+// The roles of an exchange.
+const (
+	Server Role = 1 // the request was received on this socket
+	Client Role = 2 // the request was sent on this socket
+)
+
+// Context says where the trace id of an exchange comes from.
+type Context uint8
+
+// The origins of a trace id.
+const (
+	ContextRoot   Context = 0 // nobody handed one over: derived from the wire key
+	ContextHeader Context = 1 // traceparent in the request head
+	ContextHalf   Context = 2 // the client half of the same exchange, seen on this node
+	ContextThread Context = 3 // the server exchange open on the calling thread
+)
+
+// Flags qualify an exchange.
+type Flags uint16
+
+// The flags of an exchange.
+const (
+	Reset           Flags = 1 << iota // the connection was aborted while the exchange was open
+	NoResponse                        // not one byte of a response
+	RequestCut                        // the request head is longer than what was captured
+	ResponseCut                       // the response head is longer than what was captured
+	RequestPartial                    // ended before the request was complete
+	ResponsePartial                   // ended before the response was complete
+	UntilClose                        // the response had no length: the connection's end is its end
+	Unframed                          // framing was lost: the last times are those of the last bytes seen
+	Pipelined                         // a further request was sent before this response was complete
+	Upgraded                          // 101, or CONNECT: the connection speaks something else now
+	Keyed                             // the wire key is valid
+)
+
+// Exchange is one HTTP request with its response, as the kernel wrote it (struct exchange_record of bpf/record.h).
+// Times are CLOCK_BOOTTIME nanoseconds, 0 when the event was not seen.
+type Exchange struct {
+	kind             uint16
+	Flags            Flags
+	Role             Role
+	family           uint8
+	Context          Context
+	TraceFlags       uint8
+	RequestStart     uint64
+	RequestEnd       uint64
+	ResponseStart    uint64
+	ResponseEnd      uint64
+	RequestBytes     uint64 // head and body as on the wire
+	ResponseBytes    uint64
+	RequestHead      uint32 // length of the whole head, 0 when it never ended
+	ResponseHead     uint32
+	requestCaptured  uint16
+	responseCaptured uint16
+	Status           uint16 // 0 without a response
+	LocalPort        uint16
+	RemotePort       uint16
+	_                uint16
+	NetNS            uint32 // inode of the socket's network namespace
+	localAddr        [16]byte
+	remoteAddr       [16]byte
+	TGID             uint32 // process and thread that read or wrote the request's first byte
+	TID              uint32
+	Cgroup           uint64 // cgroup v2 id of that process
+	OpenerISN        uint32 // the wire key, valid under flag Keyed
+	AcceptorISN      uint32
+	RequestSeq       uint32
+	_                uint32
+	TraceID          [16]byte
+	SpanID           [8]byte
+	ParentSpanID     [8]byte // zero: a root
+}
+
+// familyInet6 is AF_INET6; it is not syscall.AF_INET6 so that the package's pure part builds everywhere.
+const familyInet6 = 10
+
+// Local returns the address and port of the observed socket.
+func (e *Exchange) Local() netip.AddrPort { return addrPort(e.family, &e.localAddr, e.LocalPort) }
+
+// Remote returns the address and port of the peer.
+func (e *Exchange) Remote() netip.AddrPort { return addrPort(e.family, &e.remoteAddr, e.RemotePort) }
+
+// SetAddrs sets both addresses; it is how a test of a consumer makes an Exchange without a kernel.
+func (e *Exchange) SetAddrs(local, remote netip.AddrPort) {
+	e.family, e.LocalPort, e.RemotePort = familyInet6, local.Port(), remote.Port()
+	if local.Addr().Is4() {
+		e.family = 2
+		a, b := local.Addr().As4(), remote.Addr().As4()
+		copy(e.localAddr[:], a[:])
+		copy(e.remoteAddr[:], b[:])
+		return
+	}
+	e.localAddr, e.remoteAddr = local.Addr().As16(), remote.Addr().As16()
+}
+
+func addrPort(family uint8, addr *[16]byte, port uint16) netip.AddrPort {
+	if family == familyInet6 {
+		return netip.AddrPortFrom(netip.AddrFrom16(*addr), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(addr[:4])), port)
+}
+
+// ProcessEvent is a change in the life of a process.
+type ProcessEvent uint8
+
+// The events of a process.
+const (
+	Exec ProcessEvent = 1
+	Fork ProcessEvent = 2 // a new process, not a thread
+	Exit ProcessEvent = 3 // its last thread is gone
+)
+
+// Process is a change in the life of a process (struct process_record of bpf/record.h).
+type Process struct {
+	kind     uint16
+	Event    ProcessEvent
+	_        uint8
+	TGID     uint32
+	Parent   uint32
+	_        uint32
+	Time     uint64 // CLOCK_BOOTTIME, ns
+	Started  uint64 // start of the process: with TGID it names the process for ever
+	Cgroup   uint64
+	comm     [16]byte
+	fileSize uint16
+	argsSize uint16
+	envSize  uint16
+	_        uint16
+}
+
+// Comm returns the short name of the process, at most 15 bytes.
+func (p *Process) Comm() string {
+	for i, c := range p.comm {
+		if c == 0 {
+			return string(p.comm[:i])
+		}
+	}
+	return string(p.comm[:])
+}
+
+// Sink takes what Read finds. Everything it is handed, slices included, is valid only during the call. Calls come
+// from one goroutine, one after the other.
+type Sink interface {
+	// Exchange takes a finished exchange with the captured beginnings of its heads.
+	Exchange(e *Exchange, request, response []byte)
+	// Process takes a change of a process. After Exec, file is the executable as the caller named it, args and env
+	// are NUL-separated and may be cut at 512 and 2048 bytes; otherwise all three are empty.
+	Process(p *Process, file, args, env []byte)
+	// Idle is called whenever the ring is empty, at least every poll interval: the moment to flush.
+	Idle()
+}
+
+// Verdict is what user space decided about a process (struct proc of bpf/record.h).
+type Verdict struct {
+	Observe bool // else every hook returns at once
+	Threads bool // one thread serves one request at a time: its client calls inherit the context
+}
