@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sel decides which processes of a node are observed, as Instrumentation resources say, and finds out which ports a
+// process listens on.
+//
+// Without any resource every process is observed. With some, a process is observed when one of them selects it: one of the
+// entries of select matches (none means every process) and none of exclude does. In an entry every key that is set must match.
+package sel
+
+import (
+	"regexp"
+	"slices"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/kit/config"
+)
+
+// Selector is a compiled set of Instrumentation resources. It never changes; the zero value selects every process.
+type Selector struct {
+	rules     []rule
+	needPorts bool
+}
+
+// rule is one Instrumentation.
+type rule struct {
+	include, exclude []entry
+}
+
+// entry is one ProcessSelector. An unset key is empty.
+type entry struct {
+	ports      ranges
+	executable *regexp.Regexp
+	pids       []uint32
+	container  *regexp.Regexp
+	languages  []eventv1.Language
+}
+
+// Compile reads the Instrumentation resources of a set. It returns all their faults, and a selector when there are none.
+func Compile(set *config.Set) (*Selector, config.Faults) {
+	s := &Selector{}
+	var faults config.Faults
+	for _, res := range set.Of(configv1.KindInstrumentation) {
+		spec, ok := res.Spec.(*configv1.Instrumentation)
+		if !ok {
+			continue
+		}
+		c := compiler{res: res}
+		r := rule{include: c.entries("spec.select", spec.GetSelect()), exclude: c.entries("spec.exclude", spec.GetExclude())}
+		s.rules = append(s.rules, r)
+		s.needPorts = s.needPorts || slices.ContainsFunc(slices.Concat(r.include, r.exclude), func(e entry) bool { return e.ports != nil })
+		faults = append(faults, c.faults...)
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return s, nil
+}
+
+// All tells whether every process is selected, whatever it is.
+func (s *Selector) All() bool { return len(s.rules) == 0 }
+
+// NeedsPorts tells whether a decision may depend on the ports that a process listens on.
+func (s *Selector) NeedsPorts() bool { return s.needPorts }
+
+// WantsPort tells whether a rule names the port.
+func (s *Selector) WantsPort(port uint16) bool {
+	names := func(e entry) bool { return e.ports.has(port) }
+	return slices.ContainsFunc(s.rules, func(r rule) bool {
+		return slices.ContainsFunc(r.include, names) || slices.ContainsFunc(r.exclude, names)
+	})
+}
+
+// Match tells whether a process is selected. listening returns the ports it listens on, and is only called if they count.
+func (s *Selector) Match(p *eventv1.Process, listening func() []uint16) bool {
+	if len(s.rules) == 0 {
+		return true
+	}
+	matches := func(e entry) bool { return e.match(p, listening) }
+	return slices.ContainsFunc(s.rules, func(r rule) bool {
+		return (len(r.include) == 0 || slices.ContainsFunc(r.include, matches)) && !slices.ContainsFunc(r.exclude, matches)
+	})
+}
+
+// match asks for ports last, because finding them is dear.
+func (e *entry) match(p *eventv1.Process, listening func() []uint16) bool {
+	switch {
+	case e.pids != nil && !slices.Contains(e.pids, p.GetPid()),
+		e.languages != nil && !slices.Contains(e.languages, p.GetLanguage()),
+		e.executable != nil && !e.executable.MatchString(p.GetExecutable()),
+		e.container != nil && (p.GetContainerId() == "" || !e.container.MatchString(p.GetContainerId())):
+		return false
+	}
+	return e.ports == nil || slices.ContainsFunc(listening(), e.ports.has)
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sel_test
+
+import (
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/services/probe/internal/sel"
+)
+
+// resources makes a set of one document per spec.
+func resources(t *testing.T, specs ...string) *config.Set {
+	t.Helper()
+	var b strings.Builder
+	for i, spec := range specs {
+		b.WriteString("---\napiVersion: busbar.dev/v1\nkind: Instrumentation\nmetadata: {name: r" + string(rune('a'+i)) + "}\nspec: " + spec + "\n")
+	}
+	set, err := config.Parse(configv1.Kinds(), config.Source{Name: "test.yaml", Data: []byte(b.String())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	shop := &eventv1.Process{
+		Pid: 7, Executable: "/opt/shop/bin/server", Language: eventv1.Language_LANGUAGE_GO, ContainerId: "abc123",
+	}
+	cases := map[string]struct {
+		specs []string
+		ports []uint16
+		want  bool
+	}{
+		"no resource":              {nil, nil, true},
+		"nothing set":              {[]string{"{}"}, nil, true},
+		"exclude alone":            {[]string{"{exclude: [{exe: /opt/shop/bin/server}]}"}, nil, false},
+		"exclude another":          {[]string{"{exclude: [{exe: '*/envoy'}]}"}, nil, true},
+		"port":                     {[]string{"{select: [{openPorts: '8080'}]}"}, []uint16{22, 8080}, true},
+		"port as number":           {[]string{"{select: [{openPorts: 8080}]}"}, []uint16{8080}, true},
+		"port in range":            {[]string{"{select: [{openPorts: '80, 8080-8090'}]}"}, []uint16{8090}, true},
+		"port outside":             {[]string{"{select: [{openPorts: '80,8080-8090'}]}"}, []uint16{8091}, false},
+		"no port":                  {[]string{"{select: [{openPorts: '80'}]}"}, nil, false},
+		"keys are and":             {[]string{"{select: [{openPorts: '80', languages: [java]}]}"}, []uint16{80}, false},
+		"entries are or":           {[]string{"{select: [{openPorts: '80'}, {languages: [java, go]}]}"}, nil, true},
+		"exclude wins":             {[]string{"{select: [{openPorts: '80'}], exclude: [{openPorts: '9000'}]}"}, []uint16{80, 9000}, false},
+		"resources are or":         {[]string{"{select: [{pids: [1]}]}", "{select: [{pids: [7]}]}"}, nil, true},
+		"exclude is of its own":    {[]string{"{exclude: [{pids: [7]}]}", "{select: [{pids: [7]}]}"}, nil, true},
+		"leading star":             {[]string{"{select: [{exe: '*/server'}]}"}, nil, true},
+		"trailing star":            {[]string{"{select: [{exe: '/opt/*'}]}"}, nil, true},
+		"inner star":               {[]string{"{select: [{exe: '/opt/*/bin/server'}]}"}, nil, true},
+		"inner star stays":         {[]string{"{select: [{exe: '/opt/*/server'}]}"}, nil, false},
+		"star alone":               {[]string{"{select: [{exe: '*'}]}"}, nil, true},
+		"question mark":            {[]string{"{select: [{exe: '/opt/sho?/bin/server'}]}"}, nil, true},
+		"dots are dots":            {[]string{"{select: [{exe: '/opt/shop.bin/server'}]}"}, nil, false},
+		"whole path":               {[]string{"{select: [{exe: 'server'}]}"}, nil, false},
+		"container":                {[]string{"{select: [{containerId: 'abc*'}]}"}, nil, true},
+		"another container":        {[]string{"{select: [{containerId: 'b*'}]}"}, nil, false},
+		"container among excludes": {[]string{"{exclude: [{containerId: '*'}]}"}, nil, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, faults := sel.Compile(resources(t, c.specs...))
+			if faults != nil {
+				t.Fatal(faults)
+			}
+			if got := s.Match(shop, func() []uint16 { return c.ports }); got != c.want {
+				t.Errorf("Match = %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+func TestEveryContainerDoesNotMeanHostProcesses(t *testing.T) {
+	t.Parallel()
+	s, faults := sel.Compile(resources(t, "{select: [{containerId: '*'}]}"))
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	if s.Match(&eventv1.Process{Pid: 7}, nil) {
+		t.Error("a process outside a container matches containerId '*'")
+	}
+}
+
+func TestCompileReportsEveryFault(t *testing.T) {
+	t.Parallel()
+	_, faults := sel.Compile(resources(t, `
+  select:
+    - openPorts: "80-"
+    - exe: "/bin/[a"
+    - languages: [go, cobol]
+    - {}
+  exclude:
+    - {openPorts: "70000", containerId: "{a,b}"}
+    - {openPorts: "90-80"}`))
+	var got []string
+	for _, f := range faults {
+		got = append(got, f.String())
+	}
+	want := []string{
+		`test.yaml:7:18: spec.select[0].openPorts: "80-" is no port and no range of ports, such as 8080 or 8080-8090`,
+		`test.yaml:8:12: spec.select[1].exe: "/bin/[a" is no glob: only '*' and '?' are special, and '[' may not be in it`,
+		`test.yaml:9:23: spec.select[2].languages[1]: unknown language "cobol" (known: cpp, dotnet, go, java, nodejs, php, python, ruby, rust)`,
+		`test.yaml:10:7: spec.select[3]: an entry needs at least one key, or it would match every process`,
+		`test.yaml:12:19: spec.exclude[0].openPorts: "70000" is no port and no range of ports, such as 8080 or 8080-8090`,
+		`test.yaml:12:41: spec.exclude[0].containerId: "{a,b}" is no glob: only '*' and '?' are special, and '{' may not be in it`,
+		`test.yaml:13:19: spec.exclude[1].openPorts: "90-80" is no port and no range of ports, such as 8080 or 8080-8090`,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("faults (-want +got):\n%s", d)
+	}
+}
+
+func TestPortsOfInterest(t *testing.T) {
+	t.Parallel()
+	s, faults := sel.Compile(resources(t, "{select: [{openPorts: '80'}], exclude: [{openPorts: '90-91'}]}"))
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	for port, want := range map[uint16]bool{79: false, 80: true, 90: true, 91: true, 92: false} {
+		if got := s.WantsPort(port); got != want {
+			t.Errorf("WantsPort(%d) = %t, want %t", port, got, want)
+		}
+	}
+	if !s.NeedsPorts() || s.All() || !new(sel.Selector).All() {
+		t.Error("NeedsPorts or All is wrong")
+	}
+}
+
+// TestListeners asks about this very process.
+func TestListeners(t *testing.T) {
+	t.Parallel()
+	self := uint32(os.Getpid())
+	var want []uint16
+	listen := func(network, address string) uint16 {
+		t.Helper()
+		ln, err := net.Listen(network, address)
+		if err != nil {
+			t.Skip(err)
+		}
+		t.Cleanup(func() { ln.Close() })
+		port := uint16(ln.Addr().(*net.TCPAddr).Port)
+		want = append(want, port)
+		return port
+	}
+	l := sel.NewListeners("/proc")
+	mine := func(port uint16) bool { return slices.Contains(want, port) }
+	pids := slices.Values([]uint32{self, 1 << 30})
+
+	listen("tcp4", "127.0.0.1:0")
+	if got := l.New(pids, mine); !slices.Equal(got, []uint32{self}) {
+		t.Errorf("New = %v, want this process", got)
+	}
+	if got := l.New(pids, mine); got != nil {
+		t.Errorf("New = %v for a socket that it has reported", got)
+	}
+	listen("tcp6", "[::1]:0")
+	if got := l.New(pids, mine); !slices.Equal(got, []uint32{self}) {
+		t.Errorf("New = %v after a second socket, want this process", got)
+	}
+	got := l.Of(self)
+	slices.Sort(got)
+	slices.Sort(want)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("Of (-want +got):\n%s", d)
+	}
+	if got := l.Of(1 << 30); got != nil {
+		t.Errorf("Of = %v for no process", got)
+	}
+}
