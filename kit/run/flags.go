@@ -114,7 +114,10 @@ func parseEnv(fs *flag.FlagSet, env func(string) string) error {
 	return errors.Join(errs...)
 }
 
-// usageError is an error about the command line or the environment of a program.
+// UsageError returns err as one about the command line or the environment of a program: it points at the help, and Main
+// exits with 2 for it.
+func UsageError(program string, err error) error { return &usageError{program, err} }
+
 type usageError struct {
 	program string
 	err     error
