@@ -102,12 +102,14 @@ func (d *document) resource(kinds Kinds) (*Resource, Faults) {
 	}
 	r := &Resource{Kind: env.Kind, Name: env.Metadata.Name, Labels: env.Metadata.Labels, doc: d}
 	must := func(ok bool, path, format string, args ...any) bool {
-		if !ok && !slices.ContainsFunc(rd.faults, func(f Fault) bool { return f.Path == path }) {
+		covered := func(f Fault) bool { return f.Path != "" && strings.HasPrefix(path, f.Path) }
+		if !ok && !slices.ContainsFunc(rd.faults, covered) {
 			rd.faults = append(rd.faults, r.Fault(path, format, args...))
 		}
 		return ok
 	}
-	ours := must(env.APIVersion == APIVersion, "apiVersion", "want %s, got %s", APIVersion, quoted(env.APIVersion))
+	ours := must(env.APIVersion != "", "apiVersion", "missing, want %s", APIVersion) &&
+		must(env.APIVersion == APIVersion, "apiVersion", "want %s, got %s", APIVersion, quoted(env.APIVersion))
 	spec, known := kinds[env.Kind]
 	switch {
 	case !ours: // a kind of another version or system is not known to us

@@ -73,6 +73,9 @@ func (fs Faults) tidy() Faults {
 	return fs
 }
 
+// Choices ends the reason of a fault about a name that is not known: "(did you mean "tempo"? known: loki, tempo)".
+func Choices(name string, known []string) string { return choices(name, known) }
+
 // choices ends a message about a name that is not known: what was probably meant, and what there is.
 func choices(name string, known []string) string {
 	known = slices.Sorted(slices.Values(known))

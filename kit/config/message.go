@@ -80,28 +80,22 @@ func (r *reader) single(n *yaml.Node, path string, fd protoreflect.FieldDescript
 		return r.scalar(n, path, fd)
 	}
 	v := fresh()
-	if short := shorthand(n, fd); short != nil {
-		r.field(n, path, v.Message(), short)
-	} else {
+	switch list, scalar := shorthands(fd); {
+	case n.Kind == yaml.SequenceNode && list != nil:
+		r.field(n, path, v.Message(), list)
+	case n.Kind == yaml.ScalarNode && !isNull(n) && scalar != nil:
+		r.field(n, path, v.Message(), scalar)
+	case n.Kind == yaml.ScalarNode && !isNull(n) && list != nil && list.Kind() == protoreflect.StringKind:
+		one := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{n}}
+		r.field(one, path, v.Message(), list)
+	default:
 		r.message(n, path, v.Message())
 	}
 	return v, true
 }
 
-// shorthand returns the field of fd's message that n, not being a map, stands for, or nil.
-func shorthand(n *yaml.Node, fd protoreflect.FieldDescriptor) protoreflect.FieldDescriptor {
-	list, scalar := shorthands(fd)
-	switch {
-	case n.Kind == yaml.SequenceNode:
-		return list
-	case n.Kind == yaml.ScalarNode && !isNull(n):
-		return scalar
-	}
-	return nil
-}
-
-// shorthands returns the fields of fd's message that a list and a scalar may stand for, nil where there is none: the only
-// repeated field and the only singular scalar one, if the message is a member of a oneof or a wrapper.
+// shorthands returns the fields of fd's message that a list and a scalar may stand for, nil where there is none. Scalars
+// stand for texts only, except in wrappers: a message that has one switch today will have two tomorrow.
 func shorthands(fd protoreflect.FieldDescriptor) (list, scalar protoreflect.FieldDescriptor) {
 	md := fd.Message()
 	wrapper := md.ParentFile().Path() == "google/protobuf/wrappers.proto"
@@ -123,7 +117,7 @@ func shorthands(fd protoreflect.FieldDescriptor) (list, scalar protoreflect.Fiel
 	if lists != 1 {
 		list = nil
 	}
-	if scalars != 1 {
+	if scalars != 1 || !wrapper && scalar.Kind() != protoreflect.StringKind {
 		scalar = nil
 	}
 	return list, scalar

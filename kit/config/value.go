@@ -18,7 +18,7 @@ func (r *reader) decode(n *yaml.Node, path string, into any) bool {
 
 // value reads a node into a settable Go value. Null leaves it as it is.
 func (r *reader) value(n *yaml.Node, path string, v reflect.Value) bool {
-	if node, ok := v.Addr().Interface().(**yaml.Node); ok {
+	if node, ok := reflect.TypeAssert[**yaml.Node](v.Addr()); ok {
 		*node = n
 		return true
 	}
@@ -26,6 +26,9 @@ func (r *reader) value(n *yaml.Node, path string, v reflect.Value) bool {
 		return true
 	}
 	switch t := v.Addr().Interface().(type) {
+	case *any:
+		*t = r.any(n, path, false)
+		return true
 	case *time.Duration:
 		return r.parsed(n, path, func(s string) (err error) { *t, err = Duration(s); return err })
 	case encoding.TextUnmarshaler:
@@ -37,12 +40,6 @@ func (r *reader) value(n *yaml.Node, path string, v reflect.Value) bool {
 			v.Set(reflect.New(v.Type().Elem()))
 		}
 		return r.value(n, path, v.Elem())
-	case reflect.Interface:
-		if v.NumMethod() > 0 {
-			break
-		}
-		v.Set(reflect.ValueOf(r.any(n, path, false)))
-		return true
 	case reflect.Struct:
 		return r.structure(n, path, v)
 	case reflect.Map:
@@ -56,8 +53,9 @@ func (r *reader) value(n *yaml.Node, path string, v reflect.Value) bool {
 		})
 		v.Set(items)
 		return ok
+	default:
+		return r.basic(n, path, v)
 	}
-	return r.basic(n, path, v)
 }
 
 func (r *reader) parsed(n *yaml.Node, path string, set func(string) error) bool {

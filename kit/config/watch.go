@@ -6,13 +6,14 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/busbar/busbar/kit/metric"
 )
 
 // look is how often a Watcher looks. A change is taken once it has been seen twice, so it is in force within a second.
@@ -42,10 +43,7 @@ func Watch(ctx context.Context, paths []string, kinds Kinds, check func(*Set) Fa
 // vanishes from a folder takes its resources along. A referenced file that vanishes changes nothing until it is back.
 func (w *Watcher) Run(ctx context.Context) error {
 	f := &follower{Watcher: w, seen: map[string][sha256.Size]byte{}}
-	var err error
-	if f.reloads, f.refused, err = w.metrics(); err != nil {
-		return err
-	}
+	f.reloads, f.refused = metrics(w.Metrics)
 	sources, faults := read(w.Paths)
 	if err := f.try(sources, faults); err != nil {
 		return err
@@ -134,39 +132,14 @@ func (f *follower) report(err error) {
 	log.Error("configuration refused, the last good one stays", slog.Any("faults", strings.Split(err.Error(), "\n")))
 }
 
-// metrics makes and registers what Run counts. Watchers that share a registerer share the metrics.
-func (w *Watcher) metrics() (*prometheus.CounterVec, prometheus.Gauge, error) {
-	reloads := prometheus.NewCounterVec(prometheus.CounterOpts{
+func metrics(reg prometheus.Registerer) (*prometheus.CounterVec, prometheus.Gauge) {
+	reloads := metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "busbar_config_reloads_total",
 		Help: "Changes of the declared resources, by result: applied or refused.",
-	}, []string{"result"})
-	refused := prometheus.NewGauge(prometheus.GaugeOpts{
+	}, []string{"result"}))
+	refused := metric.Register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "busbar_config_refused",
 		Help: "1 while the declared resources are refused for their faults and an earlier state is in force.",
-	})
-	if w.Metrics == nil {
-		return reloads, refused, nil
-	}
-	if err := register(w.Metrics, &reloads); err != nil {
-		return nil, nil, err
-	}
-	if err := register(w.Metrics, &refused); err != nil {
-		return nil, nil, err
-	}
-	return reloads, refused, nil
-}
-
-// register registers a collector, or takes the one that is there.
-func register[C prometheus.Collector](r prometheus.Registerer, c *C) error {
-	err := r.Register(*c)
-	if there, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if same, ok := there.ExistingCollector.(C); ok {
-			*c = same
-			return nil
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("register configuration metrics: %w", err)
-	}
-	return nil
+	}))
+	return reloads, refused
 }
