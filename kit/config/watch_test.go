@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,9 +25,31 @@ import (
 type watched struct {
 	t       *testing.T
 	dir     string
-	log     bytes.Buffer
 	metrics *prometheus.Registry
+
+	mu      sync.Mutex // guards what follows
+	log     bytes.Buffer
 	applied []string // names of each set that was applied, joined
+}
+
+// Write takes what the watcher logs.
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(p)
+}
+
+func (w *watched) apply(set *config.Set) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.applied = append(w.applied, strings.Join(names(set), " "))
+}
+
+// logged returns what was logged since the start.
+func (w *watched) logged() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.String()
 }
 
 // watch starts a watcher of a folder that holds files, by name.
@@ -39,8 +62,8 @@ func watch(t *testing.T, files map[string]string, check func(*config.Set) config
 		Paths:   []string{w.dir},
 		Kinds:   testKinds(t),
 		Check:   check,
-		Apply:   func(set *config.Set) { w.applied = append(w.applied, strings.Join(names(set), " ")) },
-		Log:     slog.New(slog.NewTextHandler(&w.log, nil)),
+		Apply:   w.apply,
+		Log:     slog.New(slog.NewTextHandler(w, nil)),
 		Metrics: w.metrics,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -63,6 +86,8 @@ func (w *watched) expect(applied ...string) {
 	w.t.Helper()
 	<-time.After(3 * time.Second)
 	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if diff := cmp.Diff(applied, w.applied); diff != "" {
 		w.t.Errorf("applied (-want +got):\n%s", diff)
 	}
@@ -119,7 +144,7 @@ func TestWatchRefuses(t *testing.T) {
 		})
 		write(t, w.path("a.yaml"), "kind: [")
 		w.expect("a")
-		if log := w.log.String(); strings.Count(log, "configuration refused") != 1 || !strings.Contains(log, "a.yaml:1:1: not YAML") {
+		if log := w.logged(); strings.Count(log, "configuration refused") != 1 || !strings.Contains(log, "a.yaml:1:1: not YAML") {
 			t.Errorf("logged %s", log)
 		}
 		if w.count("busbar_config_refused", "") != 1 {
@@ -128,7 +153,7 @@ func TestWatchRefuses(t *testing.T) {
 
 		write(t, w.path("a.yaml"), fmt.Sprintf(minimal, "wrong"))
 		w.expect("a")
-		if log := w.log.String(); !strings.Contains(log, "wrong altogether") {
+		if log := w.logged(); !strings.Contains(log, "wrong altogether") {
 			t.Errorf("logged %s", log)
 		}
 
