@@ -109,22 +109,6 @@ func (r *Request) fields(b []byte) {
 	}
 }
 
-// ParseStatus returns the status code of a response head, 100 to 599 and whatever else has three digits; false without one.
-func ParseStatus(head []byte) (int, bool) {
-	const prefix = "HTTP/1."
-	if len(head) < len("HTTP/1.1 200") || !bytes.HasPrefix(head, []byte(prefix)) || head[len(prefix)+1] != ' ' {
-		return 0, false
-	}
-	code := 0
-	for _, c := range head[len("HTTP/1.1 "):len("HTTP/1.1 200")] {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		code = code*10 + int(c-'0')
-	}
-	return code, code >= 100
-}
-
 // cutLine returns the first line without its ending; whole is false when no line feed is in sight.
 func cutLine(b []byte) (line, rest []byte, whole bool) {
 	line = b

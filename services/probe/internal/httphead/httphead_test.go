@@ -87,26 +87,6 @@ func TestParseRequestRefuses(t *testing.T) {
 	}
 }
 
-func TestParseStatus(t *testing.T) {
-	t.Parallel()
-	cases := map[string]int{
-		"HTTP/1.1 200 OK\r\n": 200, "HTTP/1.0 404": 404, "HTTP/1.1 999 x": 999,
-		"": 0, "HTTP/1.1 20": 0, "HTTP/1.1 2x0 OK": 0, "HTTP/2.0 200": 0, "HTTP/1.12200": 0, "HTTP/1.1 000 ": 0,
-	}
-	for head, want := range cases {
-		if got, ok := httphead.ParseStatus([]byte(head)); got*b2i(ok) != want || ok != (want != 0) {
-			t.Errorf("ParseStatus(%q) = %d, %t, want %d", head, got, ok, want)
-		}
-	}
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // FuzzParseRequest holds that nothing that must stay on the node is in a result, that every cut of a head gives a path that
 // begins the path of the whole, and that parsing takes no memory.
 func FuzzParseRequest(f *testing.F) {
@@ -125,7 +105,6 @@ func FuzzParseRequest(f *testing.F) {
 		if ok && part.Method != nil && !bytes.HasPrefix(whole.Path, part.Path) && !bytes.Equal(part.Path, []byte("*")) {
 			t.Fatalf("%q: path %q, cut %q", head, whole.Path, part.Path)
 		}
-		httphead.ParseStatus(head)
 	})
 }
 

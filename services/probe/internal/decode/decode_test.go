@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package decode
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/kern"
+)
+
+// record returns a server's exchange that has every field.
+func record() *kern.Exchange {
+	e := &kern.Exchange{
+		Role: kern.Server, Flags: kern.Keyed, Context: kern.ContextHeader, TraceFlags: 1,
+		RequestStart: 1000, RequestEnd: 1100, ResponseStart: 1500, ResponseEnd: 1700, RequestBytes: 90, ResponseBytes: 200,
+		RequestHead: 80, ResponseHead: 100, Status: 404, TGID: 7, TID: 8, OpenerISN: 1, AcceptorISN: 2, RequestSeq: 3,
+		TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3}, ParentSpanID: [8]byte{4},
+	}
+	e.SetAddrs(netip.MustParseAddrPort("127.0.0.1:8080"), netip.MustParseAddrPort("10.0.0.9:40000"))
+	return e
+}
+
+const head = "GET /users/7?token=secret#frag HTTP/1.1\r\nHost: u:p@shop:8080\r\nUser-Agent: curl/8\r\n\r\n"
+
+// exchange returns what record and head become, with the clock at 5000.
+func exchange() *eventv1.Exchange {
+	return &eventv1.Exchange{
+		Role: eventv1.Role_ROLE_SERVER, Outcome: eventv1.Outcome_OUTCOME_COMPLETE,
+		StartUnixNano: 6000, RequestEndNano: 100, ResponseStartNano: 500, EndNano: 700,
+		RequestBytes: 90, ResponseBytes: 200, RequestHeadBytes: 80, ResponseHeadBytes: 100,
+		LocalPort: 8080, PeerAddress: 1, PeerPort: 40000, TraceId: append([]byte{1}, append(make([]byte, 14), 2)...),
+		SpanId: []byte{3, 0, 0, 0, 0, 0, 0, 0}, ParentSpanId: []byte{4, 0, 0, 0, 0, 0, 0, 0}, TraceFlags: 1,
+		WireKey: &eventv1.WireKey{OpenerIsn: 1, AcceptorIsn: 2, RequestSeq: 3}, Thread: 8,
+		Protocol: &eventv1.Exchange_Http{Http: &eventv1.Http{
+			Method: "GET", Path: "/users/7", Host: "shop:8080", Status: 404, MinorVersion: 1, UserAgent: "curl/8",
+		}},
+	}
+}
+
+// unmarshal decodes with the reference implementation, which is stricter than the generated one: it wants valid UTF-8.
+func unmarshal(t testing.TB, b *Batch) *eventv1.ExchangeBatch {
+	t.Helper()
+	data, err := b.Append(nil, &eventv1.Origin{Node: "n", Run: "r", Sequence: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) > b.size+64 {
+		t.Errorf("%d bytes, counted as %d", len(data), b.size)
+	}
+	var m eventv1.ExchangeBatch
+	if err := proto.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
+	return &m
+}
+
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	b := NewBatch()
+	clock := Clock{offset: 5000}
+	shop, caller := &eventv1.Process{Pid: 7, Command: "shop"}, &eventv1.Process{Pid: 9, Command: "caller"}
+	for round := range 3 { // the storage is used again, and nothing of the last round may show
+		var shopSlot, callerSlot Slot
+		add := func(e *kern.Exchange, request string, p *eventv1.Process, s *Slot) {
+			t.Helper()
+			if !b.Add(e, []byte(request), p, s, clock) {
+				t.Fatalf("Add refused %q", request)
+			}
+		}
+		add(record(), head, shop, &shopSlot)
+		bare := &kern.Exchange{Role: kern.Client, Flags: kern.NoResponse, RequestStart: 2000, TID: 9}
+		bare.SetAddrs(netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[2001:db8::2]:80"))
+		add(bare, "POST /\xff", caller, &callerSlot)
+		add(record(), head, shop, &shopSlot)
+
+		client := &eventv1.Exchange{
+			Process: 1, Role: eventv1.Role_ROLE_CLIENT, Outcome: eventv1.Outcome_OUTCOME_NO_RESPONSE, StartUnixNano: 7000,
+			LocalAddress: 2, LocalPort: 1, PeerAddress: 3, PeerPort: 80, TraceId: make([]byte, 16), SpanId: make([]byte, 8), Thread: 9,
+			Protocol: &eventv1.Exchange_Http{Http: &eventv1.Http{Method: "POST", Path: "/\uFFFD", MinorVersion: 1, PathTruncated: true}},
+		}
+		v6a, v6b := netip.MustParseAddr("2001:db8::1").As16(), netip.MustParseAddr("2001:db8::2").As16()
+		want := &eventv1.ExchangeBatch{
+			Origin:    &eventv1.Origin{Node: "n", Run: "r", Sequence: 1},
+			Processes: []*eventv1.Process{shop, caller},
+			Addresses: [][]byte{{127, 0, 0, 1}, {10, 0, 0, 9}, v6a[:], v6b[:]},
+			Exchanges: []*eventv1.Exchange{exchange(), client, exchange()},
+		}
+		if d := cmp.Diff(want, unmarshal(t, b), protocmp.Transform()); d != "" {
+			t.Errorf("round %d (-want +got):\n%s", round, d)
+		}
+		b.Reset()
+	}
+}
+
+func TestAddRefusesWhatIsNoRequest(t *testing.T) {
+	t.Parallel()
+	b := NewBatch()
+	if b.Add(record(), []byte("\x16\x03\x01"), &eventv1.Process{}, new(Slot), Clock{}) || b.Len() != 0 {
+		t.Error("a record without a request was taken in")
+	}
+}
+
+// TestBatchStaysWithinTheBus fills a batch with the largest things there are.
+func TestBatchStaysWithinTheBus(t *testing.T) {
+	t.Parallel()
+	big := strings.Repeat("x", 4<<10)
+	b := NewBatch()
+	for i := 0; !b.Full(); i++ {
+		e := record()
+		e.SetAddrs(netip.AddrPortFrom(netip.AddrFrom16([16]byte{byte(i), byte(i >> 8), 1}), 65535), netip.AddrPortFrom(netip.AddrFrom16([16]byte{byte(i), byte(i >> 8), 2}), 65535))
+		p := &eventv1.Process{Executable: big, OtelServiceName: big, OtelResourceAttributes: big}
+		request := fmt.Appendf(nil, "GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n", strings.Repeat("\xff", 400), big[:90])
+		if !b.Add(e, request, p, new(Slot), Clock{}) {
+			t.Fatal("refused")
+		}
+	}
+	if got := unmarshal(t, b); proto.Size(got) > 320<<10 {
+		t.Errorf("a full batch has %d bytes", proto.Size(got))
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	cases := map[kern.Flags]eventv1.Outcome{
+		0:                                          eventv1.Outcome_OUTCOME_COMPLETE,
+		kern.Keyed | kern.UntilClose:               eventv1.Outcome_OUTCOME_COMPLETE,
+		kern.ResponsePartial:                       eventv1.Outcome_OUTCOME_CLOSED,
+		kern.ResponsePartial | kern.Pipelined:      eventv1.Outcome_OUTCOME_SUPERSEDED,
+		kern.NoResponse | kern.RequestPartial:      eventv1.Outcome_OUTCOME_NO_RESPONSE,
+		kern.Reset | kern.NoResponse:               eventv1.Outcome_OUTCOME_RESET,
+		kern.Upgraded:                              eventv1.Outcome_OUTCOME_COMPLETE,
+		kern.RequestCut | kern.ResponseCut:         eventv1.Outcome_OUTCOME_COMPLETE,
+		kern.ResponsePartial | kern.Reset:          eventv1.Outcome_OUTCOME_RESET,
+		kern.ResponsePartial | kern.Unframed:       eventv1.Outcome_OUTCOME_SUPERSEDED,
+		kern.Unframed:                              eventv1.Outcome_OUTCOME_COMPLETE,
+		kern.ResponsePartial | kern.RequestPartial: eventv1.Outcome_OUTCOME_CLOSED,
+	}
+	for flags, want := range cases {
+		if got := outcome(flags); got != want {
+			t.Errorf("outcome(%b) = %v, want %v", flags, got, want)
+		}
+	}
+}
+
+func TestClock(t *testing.T) {
+	t.Parallel()
+	a, err := Now()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Now()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := int64(b.Unix(0) - a.Unix(0)); d < -1e9 || d > 1e9 {
+		t.Errorf("two clocks are %d ns apart", d)
+	}
+}
+
+// FuzzAdd holds that whatever the kernel captured becomes a valid message of the counted size without the query.
+func FuzzAdd(f *testing.F) {
+	f.Add([]byte(head), uint16(0))
+	f.Fuzz(func(t *testing.T, request []byte, flags uint16) {
+		b := NewBatch()
+		e := record()
+		e.Flags = kern.Flags(flags)
+		if !b.Add(e, request[:min(len(request), 512)], &eventv1.Process{Pid: 7}, new(Slot), Clock{}) {
+			return
+		}
+		h := unmarshal(t, b).GetExchanges()[0].GetHttp()
+		if strings.ContainsAny(h.GetPath()+h.GetHost(), "?#") {
+			t.Fatalf("%q gives path %q, host %q", request, h.GetPath(), h.GetHost())
+		}
+	})
+}
+
+func BenchmarkBatch(b *testing.B) {
+	batch, buf, slot, process := NewBatch(), []byte(nil), Slot{}, &eventv1.Process{Pid: 7, Command: "shop", Executable: "/usr/bin/shop"}
+	e, request := record(), []byte(head)
+	b.ReportAllocs()
+	for b.Loop() {
+		if batch.Full() {
+			var err error
+			if buf, err = batch.Append(buf[:0], nil); err != nil {
+				b.Fatal(err)
+			}
+			batch.Reset()
+		}
+		batch.Add(e, request, process, &slot, Clock{})
+	}
+}
