@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command busbar-router runs the pipelines that users declare, as a service of its own.
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/admin"
+	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/services/router"
+)
+
+// busPatience is how long the bus may take to come up, when both are started together.
+const busPatience = time.Minute
+
+func main() { run.Main("busbar-router", program) }
+
+func program(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) error {
+	cfg := router.Default()
+	var common run.ServiceFlags
+	flags := run.NewFlags("busbar-router", "routes OpenTelemetry data through pipelines to destinations", "", stdout)
+	common.Register(flags)
+	flags.IntVar(&cfg.Workers, "workers", cfg.Workers, "`NUMBER` of messages that are worked on at the same time")
+	flags.StringVar(&cfg.Node, "node", cfg.Node, "`NAME` of this machine")
+	if err := run.Parse(flags, args, env); err != nil {
+		return err
+	}
+	cfg.Bus.URL, cfg.Bus.Creds, cfg.Bus.Wait = common.Bus.URL, common.Bus.Creds, busPatience
+	cfg.Root, cfg.Paths = subject.Root(common.Bus.Root), common.Config
+	cfg.Log = admin.Logger(stderr, common.Log.Level, common.Log.Format)
+	cfg.Admin = admin.New()
+	port, err := cfg.Admin.Open(ctx, common.Admin)
+	if err != nil {
+		return err
+	}
+	defer port.Close()
+	return router.Run(ctx, cfg)
+}

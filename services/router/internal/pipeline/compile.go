@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/services/router/internal/ottl"
+)
+
+// Report takes a fault: the path of the value in the resource, where in its text, and why.
+type Report func(path string, offset int, format string, args ...any)
+
+// Compile compiles the match and the steps of a pipeline for the signals it takes. It reports every fault there is; the
+// pipeline is of use only if there was none.
+func Compile(c *ottl.Compiler, spec *configv1.Pipeline, signals []subject.Signal, report Report) *Pipeline {
+	p := &Pipeline{steps: map[subject.Signal][]step{}}
+	if spec.GetMatch() != "" {
+		p.match = match(c, spec.GetMatch(), report)
+	}
+	for i, s := range spec.GetSteps() {
+		b := builder{compiler: c, signals: signals, report: report}
+		b.step(fmt.Sprintf("steps[%d]", i), s)
+		for signal, compiled := range b.made {
+			p.steps[signal] = append(p.steps[signal], compiled)
+		}
+	}
+	return p
+}
+
+func match(c *ottl.Compiler, text string, report Report) ottl.Block {
+	const path = "spec.match"
+	b, fault := c.Condition(text)
+	if fault != nil {
+		report(path, fault.Offset, "%s", fault.Reason)
+		return nil
+	}
+	if b.Context() != ottl.Resource {
+		report(path, 0, "match is about the resource, not about each %s: use resource.attributes[...], or a filter step", b.Context())
+		return nil
+	}
+	return b
+}
+
+// builder compiles one step.
+type builder struct {
+	compiler *ottl.Compiler
+	signals  []subject.Signal
+	report   Report
+	made     map[subject.Signal]step
+}
+
+func (b *builder) step(name string, s *configv1.Step) {
+	path := "spec." + name
+	switch s := s.GetStep().(type) {
+	case *configv1.Step_Filter:
+		blocks := b.expressions(path+".filter.conditions", s.Filter.GetConditions(), b.compiler.Condition)
+		b.each(blocks, true, func(of []ottl.Block) step { return step{name + ".filter", Filtered, filter(of)} })
+	case *configv1.Step_Transform:
+		blocks := b.expressions(path+".transform.statements", s.Transform.GetStatements(), b.compiler.Statement)
+		b.each(blocks, false, func(of []ottl.Block) step { return step{name + ".transform", "", transform(of)} })
+	case *configv1.Step_Redact:
+		if !s.Redact.GetCreditCards() {
+			b.report(path+".redact", 0, "nothing to redact: set creditCards: true")
+		}
+		b.all(step{name + ".redact", "", redaction{}})
+	case *configv1.Step_Sample:
+		b.sample(name, path+".sample", s.Sample)
+	default:
+		b.report(path, 0, "want one of filter, transform, redact, sample")
+	}
+}
+
+// expressions compiles texts, each of which must be about something that a signal of the pipeline has.
+func (b *builder) expressions(path string, texts []string, compile func(string) (ottl.Block, *ottl.Fault)) []ottl.Block {
+	if len(texts) == 0 {
+		b.report(path, 0, "want at least one")
+	}
+	var blocks []ottl.Block
+	for i, text := range texts {
+		path := fmt.Sprintf("%s[%d]", path, i)
+		block, fault := compile(text)
+		switch {
+		case fault != nil:
+			b.report(path, fault.Offset, "%s", fault.Reason)
+		case !slices.ContainsFunc(b.signals, block.Context().In):
+			b.report(path, 0, "is about each %s, which %s do not have", block.Context(), list(b.signals))
+		default:
+			blocks = append(blocks, block)
+		}
+	}
+	return blocks
+}
+
+// each makes a step for every signal out of the blocks that are about it, if any.
+func (b *builder) each(blocks []ottl.Block, reorder bool, make func([]ottl.Block) step) {
+	for _, signal := range b.signals {
+		var of []ottl.Block
+		for _, block := range blocks {
+			if block.Context().In(signal) {
+				of = append(of, block)
+			}
+		}
+		if len(of) > 0 {
+			b.put(signal, make(ottl.Join(of, reorder)))
+		}
+	}
+}
+
+func (b *builder) sample(name, path string, s *configv1.Sample) {
+	if slices.Contains(b.signals, subject.Metrics) {
+		b.report(path, 0, "metrics cannot be sampled: set signals to traces, logs or both")
+	}
+	ratio := s.GetRatio()
+	if !(ratio >= 0 && ratio <= 1) { // NaN is neither
+		b.report(path+".ratio", 0, "want a number from 0 to 1, got %v", ratio)
+	}
+	var slower time.Duration
+	if text := s.GetKeepSlowerThan(); text != "" {
+		var err error
+		if slower, err = config.Duration(text); err == nil && slower <= 0 {
+			err = fmt.Errorf("want a duration above zero, got %q", text)
+		}
+		if err != nil {
+			b.report(path+".keepSlowerThan", 0, "%v", err)
+		}
+	}
+	if ratio < 1 {
+		b.all(step{name + ".sample", Sampled, newSample(ratio, s.GetKeepErrors(), slower)})
+	}
+}
+
+// all makes the step for every signal.
+func (b *builder) all(s step) {
+	for _, signal := range b.signals {
+		b.put(signal, s)
+	}
+}
+
+func (b *builder) put(signal subject.Signal, s step) {
+	if b.made == nil {
+		b.made = map[subject.Signal]step{}
+	}
+	b.made[signal] = s
+}
+
+func list(signals []subject.Signal) string {
+	names := make([]string, len(signals))
+	for i, s := range signals {
+		names[i] = string(s)
+	}
+	return strings.Join(names, " and ")
+}

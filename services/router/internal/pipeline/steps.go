@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"context"
+
+	"github.com/busbar/busbar/services/router/internal/otlp"
+	"github.com/busbar/busbar/services/router/internal/ottl"
+	"github.com/busbar/busbar/services/router/internal/redact"
+)
+
+// filter removes the things one of its conditions holds for: a resource or scope with all it has, a span, a span event, a
+// metric, a data point, a log record. What a condition cannot be evaluated for stays.
+type filter []ottl.Block // at most one of each context
+
+func (f filter) run(ctx context.Context, p otlp.Payload) (changed bool, faults int) {
+	var w otlp.Walk
+	for _, b := range f {
+		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
+			drop, failed := b.Test(ctx, at)
+			faults += failed
+			changed = changed || drop
+			return drop
+		}
+	}
+	p.Walk(w)
+	return changed, faults
+}
+
+// transform executes statements, those of each block at every place of its context before those of the next block.
+type transform []ottl.Block
+
+func (t transform) run(ctx context.Context, p otlp.Payload) (changed bool, faults int) {
+	for _, b := range t {
+		var w otlp.Walk
+		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
+			ran, failed := b.Apply(ctx, at)
+			faults += failed
+			changed = changed || ran || failed > 0
+			return false
+		}
+		p.Walk(w)
+	}
+	return changed, faults
+}
+
+// depth is where a walk meets the things of a context.
+func depth(w *otlp.Walk, c ottl.Context) *func(*otlp.Cursor) bool {
+	switch c {
+	case ottl.Resource:
+		return &w.Resource
+	case ottl.Scope:
+		return &w.Scope
+	case ottl.SpanEvent, ottl.DataPoint:
+		return &w.Part
+	case ottl.Span, ottl.Metric, ottl.Log:
+	}
+	return &w.Record
+}
+
+// redaction masks payment card numbers.
+type redaction struct{}
+
+func (redaction) run(_ context.Context, p otlp.Payload) (changed bool, faults int) {
+	return redact.Payload(p), 0
+}

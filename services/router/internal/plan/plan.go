@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plan decides where each message goes and as what. A plan is compiled from the resources in force and never
+// changes. It looks inside a message only if a pipeline asks about more than the subject says, and then no deeper than the
+// question needs: a match reads resources on the wire, and only a step has records decoded, once for all pipelines.
+package plan
+
+import (
+	"context"
+	"slices"
+
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/services/router/internal/pipeline"
+)
+
+// Plan is compiled from a set of resources. It is immutable and safe for concurrent use.
+type Plan struct {
+	routes       map[subject.Signal][]*route
+	destinations []string
+	pipelines    int
+	skipped      []Skip
+}
+
+// route takes messages of one signal to destinations.
+type route struct {
+	name                          string
+	tenants, namespaces, services globs
+	pipeline                      *pipeline.Pipeline // nil leaves everything as it is
+	to                            []string           // those that take the signal
+}
+
+// Message is a message as far as routing it needs.
+type Message struct {
+	Subject subject.OTLPParts
+	Items   int                    // records, as its header says
+	Data    func() ([]byte, error) // returns the decoded payload; called at most once
+}
+
+// Output is what goes to a destination because of a message.
+type Output struct {
+	Destination string
+	// Part is different for each output of one message, and the same whenever the message is routed by this plan.
+	Part string
+	// Data is the payload; nil stands for the message as it came.
+	Data  []byte
+	Items int // records inside
+}
+
+// Tally is what became of a message in one pipeline: In = Out + the sum of Effect.Dropped.
+type Tally struct {
+	Pipeline string
+	In, Out  int
+	Effect   pipeline.Effect
+}
+
+// Result is what is to be done about a message.
+type Result struct {
+	Outputs []Output
+	Tallies []Tally
+	// Unrouted are records that no pipeline took, Ignored those of a signal that no destination in use takes.
+	Unrouted, Ignored int
+	// Undecodable says that pipelines had to look inside and could not. Outputs are those of the others.
+	Undecodable error
+}
+
+// Skip says that a pipeline does not take signals to a destination that has no use for them.
+type Skip struct {
+	Pipeline, Destination string
+	Signals               []subject.Signal
+}
+
+// Destinations returns the names of the destinations that the plan has a way to, sorted.
+func (p *Plan) Destinations() []string { return p.destinations }
+
+// Pipelines returns the number of declared pipelines.
+func (p *Plan) Pipelines() int { return p.pipelines }
+
+// Skipped returns what the plan leaves out without a word in the resources about it.
+func (p *Plan) Skipped() []Skip { return p.skipped }
+
+// Route decides about a message.
+func (p *Plan) Route(ctx context.Context, m Message) Result {
+	routes := p.routes[m.Subject.Signal]
+	if len(routes) == 0 {
+		return Result{Ignored: m.Items}
+	}
+	v := &view{message: m}
+	var taking []*route
+	for _, r := range routes {
+		if r.tenants.match(m.Subject.Tenant) && r.namespaces.match(m.Subject.Namespace) && r.services.match(m.Subject.Service) {
+			taking = append(taking, r)
+			if r.pipeline != nil && r.pipeline.Looks(m.Subject.Signal) {
+				v.readers++
+			}
+		}
+	}
+	if len(taking) == 0 {
+		return Result{Unrouted: m.Items}
+	}
+	var res Result
+	var whole []string // destinations that get the message as it came: once, however many pipelines say so
+	for _, r := range taking {
+		out, err := r.run(ctx, v)
+		if err != nil {
+			res.Undecodable = err
+			continue
+		}
+		if out.tally.In > 0 || out.whole || out.tally.Effect.Faults != nil {
+			res.Tallies = append(res.Tallies, out.tally)
+		}
+		for _, to := range r.to {
+			if out.whole && !slices.Contains(whole, to) {
+				whole = append(whole, to)
+			}
+			res.Outputs = r.outputs(res.Outputs, to, out.chunks)
+		}
+	}
+	for _, to := range whole {
+		res.Outputs = append(res.Outputs, Output{Destination: to, Part: to, Items: m.Items})
+	}
+	if res.Undecodable == nil {
+		res.Unrouted = v.untaken()
+	}
+	return res
+}
+
+// add records a destination that the plan uses.
+func (p *Plan) add(signal subject.Signal, r *route) {
+	if len(r.to) == 0 {
+		return
+	}
+	p.routes[signal] = append(p.routes[signal], r)
+	p.destinations = append(p.destinations, r.to...)
+	slices.Sort(p.destinations)
+	p.destinations = slices.Compact(p.destinations)
+}

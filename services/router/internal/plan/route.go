@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/busbar/busbar/services/router/internal/otlp"
+	"github.com/busbar/busbar/services/router/internal/pipeline"
+)
+
+// TooLarge is why a record is left out that does not fit into a message once a step has changed it.
+const TooLarge = "too_large"
+
+// MaxOutput bounds an encoded output, in bytes before compression: what the bus takes.
+const MaxOutput = 512 << 10
+
+// outcome is what one route makes of a message: the message as it came, or chunks, or neither.
+type outcome struct {
+	whole  bool
+	chunks []otlp.Chunk
+	tally  Tally
+}
+
+func (r *route) run(ctx context.Context, v *view) (out outcome, err error) {
+	out.tally = Tally{Pipeline: r.name, In: v.message.Items, Out: v.message.Items}
+	if r.pipeline == nil {
+		v.takeAll()
+		out.whole = true
+		return out, nil
+	}
+	taken := part{whole: true}
+	if r.pipeline.Matches() {
+		if taken, err = v.match(ctx, r.pipeline, &out.tally.Effect); err != nil {
+			return out, err
+		}
+	} else {
+		v.takeAll()
+	}
+	switch {
+	case r.pipeline.Looks(v.message.Subject.Signal):
+		err = r.steps(ctx, v, taken, &out)
+	case taken.whole:
+		out.whole = true
+	default:
+		out.tally.In, out.tally.Out = taken.Items, taken.Items
+		out.put(taken.Chunk)
+	}
+	return out, err
+}
+
+// steps runs the steps of the pipeline on the part of the message that it takes.
+func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) error {
+	if !taken.whole && taken.Items == 0 {
+		out.tally.In, out.tally.Out = 0, 0
+		v.readers--
+		return nil
+	}
+	payload, err := v.payload(taken)
+	if err != nil {
+		return err
+	}
+	t := &out.tally
+	t.In = payload.Len()
+	effect := r.pipeline.Run(ctx, payload)
+	t.Effect.Add(effect)
+	if !effect.Changed {
+		t.Out = t.In
+		if out.whole = taken.whole; !taken.whole {
+			out.put(taken.Chunk)
+		}
+		return nil
+	}
+	chunks, tooLarge, err := payload.EncodeWithin(MaxOutput)
+	if err != nil {
+		return err
+	}
+	t.Effect.Drop(TooLarge, tooLarge)
+	t.Out = 0
+	for _, c := range chunks {
+		t.Out += c.Items
+	}
+	out.chunks = chunks
+	return nil
+}
+
+// put sets the one chunk of an outcome, unless it has no records.
+func (o *outcome) put(c otlp.Chunk) {
+	if c.Items > 0 {
+		o.chunks = []otlp.Chunk{c}
+	}
+}
+
+// outputs appends what goes to a destination.
+func (r *route) outputs(to []Output, destination string, chunks []otlp.Chunk) []Output {
+	for i, c := range chunks {
+		part := destination + "/" + r.name + "/" + strconv.Itoa(i)
+		to = append(to, Output{Destination: destination, Part: part, Data: c.Data, Items: c.Items})
+	}
+	return to
+}
+
+// view is a message with what has been found out about it so far, for all routes that ask.
+type view struct {
+	message Message
+	readers int // routes that still want a decoded payload, and may change it
+
+	data    []byte
+	dataErr error
+	loaded  bool
+
+	resources *resources
+	taken     bool // by a route as a whole
+	decoded   otlp.Payload
+	isDecoded bool
+}
+
+// part is what a route takes of a message: the whole, or a chunk with some of its resources.
+type part struct {
+	whole bool
+	otlp.Chunk
+}
+
+func (v *view) takeAll() { v.taken = true }
+
+// bytes returns the payload, decompressed.
+func (v *view) bytes() ([]byte, error) {
+	if !v.loaded {
+		v.data, v.dataErr = v.message.Data()
+		v.loaded = true
+		if v.dataErr == nil && len(v.data) > maxInput {
+			v.data, v.dataErr = nil, fmt.Errorf("payload of %d bytes exceeds the %d that a pipeline looks into", len(v.data), maxInput)
+		}
+	}
+	return v.data, v.dataErr
+}
+
+// maxInput bounds what is decoded, in bytes. It is far beyond what a message should have, and bounds memory: decoded records
+// take several times their size, and nested values a stack.
+const maxInput = 4 * MaxOutput
+
+// payload decodes a part for a route that may change it. The last one to ask gets the only copy there is.
+func (v *view) payload(p part) (otlp.Payload, error) {
+	v.readers--
+	signal := v.message.Subject.Signal
+	if !p.whole {
+		return otlp.Decode(signal, p.Data)
+	}
+	if !v.isDecoded {
+		data, err := v.bytes()
+		if err != nil {
+			return otlp.Payload{}, err
+		}
+		if v.decoded, err = otlp.Decode(signal, data); err != nil {
+			return otlp.Payload{}, err
+		}
+		v.isDecoded = true
+	}
+	if v.readers > 0 {
+		return v.decoded.Clone(), nil
+	}
+	return v.decoded, nil
+}
+
+// match cuts out what a pipeline takes.
+func (v *view) match(ctx context.Context, p *pipeline.Pipeline, effect *pipeline.Effect) (part, error) {
+	if v.resources == nil {
+		data, err := v.bytes()
+		if err != nil {
+			return part{}, err
+		}
+		if v.resources, err = newResources(v.message.Subject.Signal, data); err != nil {
+			return part{}, err
+		}
+	}
+	takes, faults := p.Match(ctx, v.resources.heads)
+	effect.Add(faults)
+	taken := v.resources.take(takes)
+	if taken.whole {
+		v.takeAll()
+	}
+	return taken, nil
+}
+
+// untaken counts the records that no route took.
+func (v *view) untaken() int {
+	if v.taken || v.resources == nil {
+		return 0
+	}
+	return v.resources.untaken()
+}

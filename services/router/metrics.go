@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/busbar/busbar/kit/metric"
+	"github.com/busbar/busbar/services/router/internal/plan"
+)
+
+// Reasons in busbar_dropped_records_total besides those of steps ("filter", "sample", "too_large").
+const (
+	dropUnrouted = "unrouted" // no pipeline took the record
+	dropIgnored  = "ignored"  // no destination in use takes the signal
+)
+
+// metrics are what a router tells of itself. For each pipeline in = out + dropped. Labels are bounded by what is declared.
+type metrics struct {
+	in, out *prometheus.CounterVec // by pipeline
+	left    *prometheus.CounterVec // by pipeline and reason
+	errors  *prometheus.CounterVec // by pipeline and step
+	drops   *metric.Drops
+
+	mu      sync.Mutex
+	dropped map[string]uint64 // by reason, for the heartbeat
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		opts := prometheus.CounterOpts{Name: "busbar_router_" + name, Help: help}
+		return metric.Register(reg, prometheus.NewCounterVec(opts, labels))
+	}
+	return &metrics{
+		in:      counter("in_records_total", "Records that a pipeline took.", "pipeline"),
+		out:     counter("out_records_total", "Records that a pipeline handed on, once for all of its destinations.", "pipeline"),
+		left:    counter("dropped_records_total", "Records that a pipeline left out, by reason.", "pipeline", "reason"),
+		errors:  counter("errors_total", "Expressions that could not be evaluated for a record, which had no effect on it.", "pipeline", "step"),
+		drops:   metric.NewDrops(reg),
+		dropped: map[string]uint64{},
+	}
+}
+
+// count counts a message that has been routed and stored.
+func (m *metrics) count(res plan.Result) {
+	for _, t := range res.Tallies {
+		m.in.WithLabelValues(t.Pipeline).Add(float64(t.In))
+		m.out.WithLabelValues(t.Pipeline).Add(float64(t.Out))
+		for reason, n := range t.Effect.Dropped {
+			m.left.WithLabelValues(t.Pipeline, reason).Add(float64(n))
+			m.drop(reason, n)
+		}
+		for step, n := range t.Effect.Faults {
+			m.errors.WithLabelValues(t.Pipeline, step).Add(float64(n))
+		}
+	}
+	m.drop(dropUnrouted, res.Unrouted)
+	m.drop(dropIgnored, res.Ignored)
+}
+
+func (m *metrics) drop(reason string, n int) {
+	if n == 0 {
+		return
+	}
+	m.drops.Add(Service, reason, n)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dropped[reason] += uint64(n)
+}
+
+// losses returns the records dropped since the start, by reason.
+func (m *metrics) losses() map[string]uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.dropped)
+}

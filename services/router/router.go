@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package router runs the pipelines that users declare: it takes OpenTelemetry data from the bus through match, filter,
+// transform, redact and sample to a stream of each destination. It is the only place where data is dropped on purpose, and it
+// counts what it drops.
+//
+// A message is acknowledged after everything made from it is stored, under ids derived from it, so that a redelivery
+// is stored once. Bytes that no rule looks into pass as they came. Where several pipelines leave a message as it was,
+// a destination of theirs gets it once. What cannot be decoded still reaches the destinations of pipelines that need not
+// look inside; for the others it becomes a dead letter. Replicas share the work in any number.
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/admin"
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/services/router/internal/plan"
+)
+
+// Service is the name of the service on the bus.
+const Service = "router"
+
+// Config is what a router needs to know. Begin with Default.
+type Config struct {
+	Bus  bus.Config
+	Root subject.Root
+	// Paths are files and folders with resources, watched for changes. Without any, and without a Pipeline among them,
+	// every destination gets everything it takes.
+	Paths []string
+	// Implicit are destinations besides the declared ones. They get everything, whatever pipelines say.
+	Implicit []Route
+	Node     string // name of the machine, for the heartbeat
+	Instance string // unique among the replicas
+	// Workers is how many messages are worked on at the same time; most of them wait for the bus.
+	Workers int
+	Admin   *admin.Admin // metrics and readiness of the process; nil for none
+	Log     *slog.Logger
+}
+
+// Route is a way without conditions to a destination; no signals mean all.
+type Route struct {
+	Destination string
+	Signals     []subject.Signal
+}
+
+// Default returns the settings of a router on this machine. The bus and the resources are up to the caller.
+func Default() Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return Config{
+		Bus:      bus.Config{Name: "busbar-" + Service},
+		Root:     subject.DefaultRoot,
+		Node:     host,
+		Instance: host + "-" + strconv.Itoa(os.Getpid()),
+		Workers:  max(8, 2*runtime.GOMAXPROCS(0)),
+		Log:      slog.Default(),
+	}
+}
+
+// Check returns what is wrong with pipelines: with each of them, and with the destinations they name.
+func Check(set *config.Set) config.Faults {
+	_, faults := plan.Compile(set, nil)
+	return faults
+}
+
+// Run routes until ctx ends; then it finishes what it has begun and returns nil. It returns an error if the bus cannot be
+// reached at the start or the resources have faults.
+func Run(ctx context.Context, cfg Config) error {
+	r := &router{Config: cfg, ready: make(chan struct{})}
+	r.Log = cfg.Log.With(slog.String("service", Service))
+	if cfg.Admin != nil {
+		r.Bus.Metrics = cfg.Admin.Registerer()
+	}
+	r.metrics = newMetrics(r.Bus.Metrics)
+	b, err := bus.Connect(ctx, r.Bus, r.Log)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	r.bus = b
+	if cfg.Admin != nil {
+		defer cfg.Admin.Check(Service, b.Ready)()
+	}
+	if err := b.Provision(ctx, bus.StreamSpec(r.Root.OTLPStream()), bus.StreamSpec(r.Root.DeadStream())); err != nil {
+		return err
+	}
+	var group run.Group
+	group.Add("resources", r.watch)
+	group.Add("messages", r.consume)
+	group.Add("heartbeat", r.beat)
+	return group.Run(ctx)
+}
+
+type router struct {
+	Config
+	bus     *bus.Bus
+	metrics *metrics
+	plan    atomic.Pointer[plan.Plan]
+	ready   chan struct{} // closed when there is a plan
+	start   sync.Once     // closes it
+	missing atomic.Pointer[string]
+}
+
+// watch keeps the plan that the resources ask for in force.
+func (r *router) watch(ctx context.Context) error {
+	always := make([]plan.Unconditional, len(r.Implicit))
+	for i, route := range r.Implicit {
+		always[i] = plan.Unconditional(route)
+	}
+	var next *plan.Plan // passed from check to apply, which follows it
+	check := func(set *config.Set) (faults config.Faults) {
+		next, faults = plan.Compile(set, always)
+		return faults
+	}
+	w := config.Watcher{
+		Paths: r.Paths, Kinds: configv1.Kinds(), Check: check,
+		Apply:   func(*config.Set) { r.apply(ctx, next) },
+		Log:     r.Log,
+		Metrics: r.Bus.Metrics,
+	}
+	return w.Run(ctx)
+}
+
+// apply puts a plan in force. Messages in flight are finished by the plan they were begun with.
+func (r *router) apply(ctx context.Context, p *plan.Plan) {
+	for _, s := range p.Skipped() {
+		r.Log.Info("destination has no use for signals of pipeline", slog.String("pipeline", s.Pipeline),
+			slog.String("destination", s.Destination), slog.Any("signals", s.Signals))
+	}
+	if err := r.provision(ctx, p); err != nil {
+		r.Log.Error("streams of destinations are not there yet", slog.Any("error", err))
+	}
+	r.plan.Store(p)
+	r.start.Do(func() { close(r.ready) })
+	r.Log.Info("plan in force", slog.Int("pipelines", p.Pipelines()), slog.Any("destinations", p.Destinations()))
+}
+
+// provision makes the streams of the destinations of a plan.
+func (r *router) provision(ctx context.Context, p *plan.Plan) error {
+	var specs []bus.StreamSpec
+	for _, d := range p.Destinations() {
+		specs = append(specs, bus.StreamSpec(r.Root.OutStream(d)))
+	}
+	err := r.bus.Provision(ctx, specs...)
+	if err != nil {
+		text := err.Error()
+		r.missing.Store(&text)
+	} else {
+		r.missing.Store(nil)
+	}
+	return err
+}
+
+func (r *router) consume(ctx context.Context) error {
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		return nil
+	}
+	return r.bus.Consume(ctx, bus.ConsumerSpec{
+		Stream:      r.Root.OTLPStream().Name,
+		Durable:     Service,
+		Filters:     []string{string(r.Root) + ".otlp.>"},
+		DeadSubject: func(reason string) string { return r.Root.Dead(Service, reason) },
+		Workers:     r.Workers,
+	}, r.route)
+}
+
+// Reasons of dead letters.
+const (
+	reasonSubject  = "subject"   // not one that holds OpenTelemetry data
+	reasonTooLarge = "too_large" // for the server, as it came
+)
+
+// route takes one message through the plan in force.
+func (r *router) route(ctx context.Context, d *bus.Delivery) error {
+	parts, ok := r.Root.ParseOTLP(d.Subject)
+	if !ok {
+		return bus.Permanent(reasonSubject, fmt.Errorf("subject %q is not %s.otlp.<signal>.<tenant>.<namespace>.<service>", d.Subject, r.Root))
+	}
+	p := r.plan.Load()
+	res := p.Route(ctx, plan.Message{Subject: parts, Items: d.Items(), Data: d.Data})
+	if len(res.Outputs) > 0 {
+		if err := r.publish(ctx, d, parts, res.Outputs); err != nil {
+			return r.unpublished(ctx, p, err)
+		}
+	}
+	r.metrics.count(res)
+	if res.Undecodable != nil {
+		return bus.Permanent(bus.ReasonUndecodable, res.Undecodable)
+	}
+	return nil
+}
+
+// publish stores what is made of a message.
+func (r *router) publish(ctx context.Context, d *bus.Delivery, parts subject.OTLPParts, outputs []plan.Output) error {
+	shard := subject.Shard(parts.Tenant, parts.Namespace, parts.Service)
+	kept := d.Headers()
+	ours := maps.Clone(kept)
+	ours[subject.HeaderSchema], ours[subject.HeaderSource] = parts.Signal.Schema(), Service
+	msgs := make([]bus.Msg, len(outputs))
+	for i, out := range outputs {
+		m := bus.Msg{Subject: r.Root.Out(out.Destination, parts.Signal, shard), ID: d.DerivedID(out.Part)}
+		if out.Data == nil {
+			m.Header, m.Data, m.Encoding = kept, d.Raw(), d.Encoding()
+		} else {
+			m.Header, m.Data, m.Items = ours, out.Data, out.Items
+		}
+		msgs[i] = m
+	}
+	return r.bus.Publish(ctx, msgs...)
+}
+
+// unpublished says what becomes of a message whose outputs could not be stored: it is delivered again, unless it never
+// fits. A stream that could not be made when the plan came is made now.
+func (r *router) unpublished(ctx context.Context, p *plan.Plan, err error) error {
+	switch {
+	case errors.Is(err, bus.ErrTooLarge):
+		return bus.Permanent(reasonTooLarge, err)
+	case errors.Is(err, bus.ErrNoStream):
+		return errors.Join(err, r.provision(ctx, p))
+	}
+	return err
+}
