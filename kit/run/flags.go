@@ -41,7 +41,7 @@ func printFlag(w io.Writer, f *flag.Flag) {
 		fmt.Fprintf(w, "  (%s)", EnvName(f.Name))
 	}
 	fmt.Fprintf(w, "\n        %s", usage)
-	if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
+	if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "0s" {
 		fmt.Fprintf(w, " (default %s)", f.DefValue)
 	}
 	fmt.Fprintln(w)

@@ -7,19 +7,22 @@ import (
 	"flag"
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // BusFlags say where the bus is and which part of it is ours.
 type BusFlags struct {
-	URL   string // --nats-url
-	Creds string // --nats-creds, a path; empty for none
-	Root  string // --subject-root, one subject token
+	URL   string        // --nats-url
+	Creds string        // --nats-creds, a path; empty for none
+	Wait  time.Duration // --nats-wait: how long the server may take to come up
+	Root  string        // --subject-root, one subject token
 }
 
 // Register adds the flags to fs.
 func (f *BusFlags) Register(fs *flag.FlagSet) {
 	fs.StringVar(&f.URL, "nats-url", "nats://127.0.0.1:4222", "`URL` of the NATS server, or several parted by commas")
 	fs.StringVar(&f.Creds, "nats-creds", "", "`FILE` with the NATS user's credentials")
+	fs.DurationVar(&f.Wait, "nats-wait", 0, "`DURATION` for which the NATS server may be unreachable at the start; zero fails at once")
 	f.RegisterRoot(fs)
 }
 

@@ -75,7 +75,7 @@ func TestLicences(t *testing.T) {
 func TestFolderNames(t *testing.T) {
 	t.Parallel()
 	for _, file := range files(t) {
-		for _, folder := range strings.Split(path.Dir(file), "/") {
+		for folder := range strings.SplitSeq(path.Dir(file), "/") {
 			switch folder {
 			case "util", "utils", "common", "helper", "helpers", "types", "pkg", "misc":
 				t.Errorf("%s: a folder is named for what it provides, and %q says nothing", file, folder)

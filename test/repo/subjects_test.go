@@ -109,8 +109,8 @@ func table(t *testing.T, heading ...string) [][]string {
 
 // tokens writes the placeholders of the page as contract/subject writes user data: "<" and ">" are not legal in a token.
 func tokens(s string) string {
-	if strings.HasSuffix(s, ".>") {
-		return tokens(strings.TrimSuffix(s, ".>")) + ".>"
+	if start, ok := strings.CutSuffix(s, ".>"); ok {
+		return tokens(start) + ".>"
 	}
 	return strings.NewReplacer("<", "_", ">", "_").Replace(s)
 }

@@ -6,16 +6,12 @@ package main
 import (
 	"context"
 	"io"
-	"time"
 
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/admin"
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/services/router"
 )
-
-// busPatience is how long the bus may take to come up, when both are started together.
-const busPatience = time.Minute
 
 func main() { run.Main("busbar-router", program) }
 
@@ -29,7 +25,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	if err := run.Parse(flags, args, env); err != nil {
 		return err
 	}
-	cfg.Bus.URL, cfg.Bus.Creds, cfg.Bus.Wait = common.Bus.URL, common.Bus.Creds, busPatience
+	cfg.Bus.URL, cfg.Bus.Creds, cfg.Bus.Wait = common.Bus.URL, common.Bus.Creds, common.Bus.Wait
 	cfg.Root, cfg.Paths = subject.Root(common.Bus.Root), common.Config
 	cfg.Log = admin.Logger(stderr, common.Log.Level, common.Log.Format)
 	cfg.Admin = admin.New()
