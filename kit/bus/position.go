@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"context"
+	"fmt"
+)
+
+// Position is how far a durable consumer has come in its stream. Messages are named by their sequence in the stream.
+type Position struct {
+	First, Last uint64 // oldest and newest message that the stream has; First is Last+1 when it has none
+	Delivered   uint64 // newest message that was delivered to anyone
+	Pending     uint64 // how many are stored and not delivered
+	Unacked     int    // how many are delivered and not acknowledged
+}
+
+// Position asks the server where a consumer is. Messages between Delivered and First are lost to it: the stream has dropped
+// them because of its limits.
+func (b *Bus) Position(ctx context.Context, stream, durable string) (Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	// The stream first: what is delivered in between must not look lost.
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return Position{}, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	state := s.CachedInfo().State
+	c, err := s.Consumer(ctx, durable)
+	if err != nil {
+		return Position{}, fmt.Errorf("look up consumer %s of %s: %w", durable, stream, err)
+	}
+	info := c.CachedInfo()
+	return Position{
+		First: state.FirstSeq, Last: state.LastSeq,
+		Delivered: info.Delivered.Stream, Pending: info.NumPending, Unacked: info.NumAckPending,
+	}, nil
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package exporter hands what the router has laid out to back ends: OTLP over HTTP, OTLP over gRPC, and a page for
+// Prometheus to scrape.
+//
+// Every destination has a stream and a durable consumer, so that what waits for a dead back end waits on disk and delays
+// nobody else. A message is acknowledged when the back end has taken it. Data that a back end will never take goes to the
+// dead letters; anything else, a wrong password included, is tried until it works. OTLP is forwarded byte for byte; only
+// the page looks inside. Several processes may share the work of OTLP destinations; a page has one process, since two would
+// each show a part of the sums.
+package exporter
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	fleetv1 "github.com/busbar/busbar/contract/fleet/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/admin"
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/services/exporter/internal/dest"
+)
+
+// service is the name of this one in subjects and headers.
+const service = "exporter"
+
+// beatEvery is the interval of heartbeats.
+const beatEvery = 10 * time.Second
+
+// Config is what an operator says about one exporter process; what users say is in resources.
+type Config struct {
+	Bus      bus.Config // Name and Metrics are filled in when empty
+	Root     subject.Root
+	Node     string   // the machine, in heartbeats
+	Instance string   // unique among the exporters of one bus
+	Paths    []string // files and folders with resources, watched
+	// Destinations run besides those that resources declare.
+	Destinations []Destination
+	Admin        *admin.Admin // takes readiness and metrics; nil for none
+	Log          *slog.Logger
+}
+
+// Default returns the configuration of a process on a bus at the usual place, without destinations.
+func Default() Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return Config{
+		Bus:      bus.Config{URL: "nats://127.0.0.1:4222"},
+		Root:     subject.DefaultRoot,
+		Node:     host,
+		Instance: host + "-" + strconv.Itoa(os.Getpid()),
+		Log:      slog.Default(),
+	}
+}
+
+// Run exports until ctx ends; it then lets attempts under way end, for a few seconds, hands back what it has not begun,
+// and returns nil. It returns an error when the bus cannot be reached, resources have faults at the start, or a required
+// destination cannot be opened. A back end that fails is no error: it shows in the metrics and heartbeats.
+func Run(ctx context.Context, cfg Config) error {
+	log := cfg.Log.With("service", service)
+	cfg.Bus.Name = cmp.Or(cfg.Bus.Name, "busbar-"+service)
+	if cfg.Admin != nil && cfg.Bus.Metrics == nil {
+		cfg.Bus.Metrics = cfg.Admin.Registerer()
+	}
+	b, err := bus.Connect(ctx, cfg.Bus, log)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if cfg.Admin != nil {
+		defer cfg.Admin.Check(service, b.Ready)()
+	}
+	manager := &dest.Manager{
+		Bus: b, Root: cfg.Root, UserAgent: "busbar/" + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics),
+	}
+	wanted := make(chan map[string]dest.Wanted)
+	var g run.Group
+	g.Add("destinations", func(ctx context.Context) error { return manager.Run(ctx, wanted) })
+	g.Add("resources", func(ctx context.Context) error { return cfg.watch(ctx, log, cfg.Bus.Metrics, wanted) })
+	g.Add("heartbeat", func(ctx context.Context) error {
+		return b.Beat(ctx, cfg.Root.Beat(service, cfg.Instance), beatEvery, cfg.beat(manager, time.Now(), log))
+	})
+	return g.Run(ctx)
+}
+
+// watch says which destinations are wanted, now and after each change of the resources.
+func (c Config) watch(ctx context.Context, log *slog.Logger, reg prometheus.Registerer, wanted chan<- map[string]dest.Wanted) error {
+	apply := func(set *config.Set) {
+		select {
+		case wanted <- c.wanted(set):
+		case <-ctx.Done():
+		}
+	}
+	if len(c.Paths) == 0 {
+		apply(new(config.Set))
+		<-ctx.Done()
+		return nil
+	}
+	w := &config.Watcher{Paths: c.Paths, Kinds: configv1.Kinds(), Check: c.check, Apply: apply, Log: log, Metrics: reg}
+	return w.Run(ctx)
+}
+
+// wanted is what shall run, of a set that passed check.
+func (c Config) wanted(set *config.Set) map[string]dest.Wanted {
+	want := make(map[string]dest.Wanted)
+	for _, d := range c.Destinations {
+		want[d.Name] = dest.Wanted{Settings: d.settings, Required: d.Required}
+	}
+	for _, r := range set.Of(configv1.KindDestination) {
+		settings, _ := dest.Read(r)
+		want[r.Name] = dest.Wanted{Settings: settings}
+	}
+	return want
+}
+
+// beat returns the payload of heartbeats.
+func (c Config) beat(m *dest.Manager, started time.Time, log *slog.Logger) func() []byte {
+	return func() []byte {
+		facts := make(map[string]string)
+		for name, phase := range m.Phases() {
+			facts[fmt.Sprintf("destination.%s", name)] = string(phase)
+		}
+		data, err := (&fleetv1.Heartbeat{
+			Service: service, Instance: c.Instance, Node: c.Node, Version: run.Version(),
+			StartedUnixNano: uint64(started.UnixNano()), TimeUnixNano: uint64(time.Now().UnixNano()), //nolint:gosec // after 1970
+			Degraded: m.Degraded(), Facts: facts,
+		}).MarshalVT()
+		if err != nil {
+			log.Error("heartbeat cannot be encoded", "error", err)
+			return nil
+		}
+		return data
+	}
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dest
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/busbar/busbar/kit/metric"
+)
+
+// stage is what drops are counted under.
+const stage = "exporter"
+
+// Metrics are those of all destinations of a process. The label "destination" is bounded by what users declare, and its
+// series go when a destination does.
+type Metrics struct {
+	state    *prometheus.GaugeVec
+	attempts *prometheus.CounterVec
+	records  *prometheus.CounterVec
+	pending  *prometheus.GaugeVec
+	drops    *metric.Drops
+}
+
+// NewMetrics registers the metrics; reg may be nil.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	return &Metrics{
+		state: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "busbar_destination_state",
+			Help: "1 for the state that the destination is in: ok, retrying, refusing or misconfigured.",
+		}, []string{"destination", "state"})),
+		attempts: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "busbar_destination_attempts_total",
+			Help: "Attempts to hand a message over, by result: ok, unavailable, refused, throttled or invalid.",
+		}, []string{"destination", "result"})),
+		records: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "busbar_destination_records_total",
+			Help: "Records that the destination has taken.",
+		}, []string{"destination", "signal"})),
+		pending: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "busbar_destination_pending_messages",
+			Help: "Messages on the stream of the destination that it has not taken yet.",
+		}, []string{"destination"})),
+		drops: metric.NewDrops(reg),
+	}
+}
+
+func (m *Metrics) phase(name string, is Phase) {
+	for _, p := range phases() {
+		v := 0.0
+		if p == is {
+			v = 1
+		}
+		m.state.WithLabelValues(name, string(p)).Set(v)
+	}
+}
+
+// forget removes the series of a destination that is no more.
+func (m *Metrics) forget(name string) {
+	labels := prometheus.Labels{"destination": name}
+	for _, v := range []interface {
+		DeletePartialMatch(labels prometheus.Labels) int
+	}{m.state, m.attempts, m.records, m.pending} {
+		v.DeletePartialMatch(labels)
+	}
+}

@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prompage_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.uber.org/goleak"
+
+	"github.com/busbar/busbar/services/exporter/internal/prompage"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start is an arbitrary time: pages are told the time of each request.
+var start = time.Unix(1_800_000_000, 0)
+
+// page opens a page on a free port and serves it for the length of the test.
+func page(t testing.TB, o prompage.Options) *prompage.Page {
+	t.Helper()
+	if o.Expiration == 0 {
+		o.Expiration = prompage.DefaultExpiration
+	}
+	if o.MaxSeries == 0 {
+		o.MaxSeries = prompage.DefaultMaxSeries
+	}
+	p, err := prompage.Listen(t.Context(), "127.0.0.1:0", o, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// service begins a request with one resource.
+func service(attributes map[string]any) (pmetric.Metrics, pmetric.MetricSlice) {
+	m := pmetric.NewMetrics()
+	rm := m.ResourceMetrics().AppendEmpty()
+	_ = rm.Resource().Attributes().FromRaw(attributes)
+	return m, rm.ScopeMetrics().AppendEmpty().Metrics()
+}
+
+var shop = map[string]any{
+	"service.name": "shop", "service.namespace": "prod", "service.instance.id": "node:1", "host.name": "node", "telemetry.sdk.language": "go",
+}
+
+// duration adds a delta histogram with the usual name.
+func duration(ms pmetric.MetricSlice, attributes map[string]any, sum float64, counts ...uint64) {
+	m := ms.AppendEmpty()
+	m.SetName("http.server.request.duration")
+	m.SetUnit("s")
+	m.SetDescription("Duration of HTTP server requests.")
+	h := m.SetEmptyHistogram()
+	h.SetAggregationTemporality(pmetric.AggregationTemporalityDelta)
+	p := h.DataPoints().AppendEmpty()
+	_ = p.Attributes().FromRaw(attributes)
+	p.ExplicitBounds().FromRaw([]float64{0.1, 1})
+	p.BucketCounts().FromRaw(counts)
+	total := uint64(0)
+	for _, n := range counts {
+		total += n
+	}
+	p.SetCount(total)
+	p.SetSum(sum)
+}
+
+// number adds a sum or, with the temporality unspecified, a gauge.
+func number(ms pmetric.MetricSlice, name, unit string, t pmetric.AggregationTemporality, monotonic bool, v float64, attributes map[string]any) pmetric.NumberDataPoint {
+	m := ms.AppendEmpty()
+	m.SetName(name)
+	m.SetUnit(unit)
+	var p pmetric.NumberDataPoint
+	if t == pmetric.AggregationTemporalityUnspecified {
+		p = m.SetEmptyGauge().DataPoints().AppendEmpty()
+	} else {
+		s := m.SetEmptySum()
+		s.SetAggregationTemporality(t)
+		s.SetIsMonotonic(monotonic)
+		p = s.DataPoints().AppendEmpty()
+	}
+	p.SetDoubleValue(v)
+	_ = p.Attributes().FromRaw(attributes)
+	return p
+}
+
+func encode(t testing.TB, m pmetric.Metrics) []byte {
+	t.Helper()
+	b, err := new(pmetric.ProtoMarshaler).MarshalMetrics(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// add hands a request to the page and returns what was left out.
+func add(t testing.TB, p *prompage.Page, id string, m pmetric.Metrics) prompage.Left {
+	t.Helper()
+	left, err := p.Add(id, encode(t, m), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// get scrapes the page.
+func get(t testing.TB, p *prompage.Page, accept string) (body, contentType string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Address()+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", accept)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("scrape: %s: %v\n%s", response.Status, err, b)
+	}
+	return string(b), response.Header.Get("Content-Type")
+}
+
+// scrape returns the samples of the page, sorted, after it has been parsed as Prometheus would.
+func scrape(t testing.TB, p *prompage.Page) []string {
+	t.Helper()
+	text, _ := get(t, p, "text/plain")
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	seen := make(map[string]bool)
+	var samples []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") {
+			continue
+		}
+		if id := line[:strings.LastIndexByte(line, ' ')]; seen[id] {
+			t.Errorf("twice on the page: %s", id)
+		} else {
+			seen[id] = true
+		}
+		samples = append(samples, line)
+	}
+	if len(samples) > 0 && len(families) == 0 {
+		t.Errorf("no families in:\n%s", text)
+	}
+	slices.Sort(samples)
+	return samples
+}
+
+func want(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("samples (-want +got):\n%s", d)
+	}
+}
+
+const (
+	delta      = pmetric.AggregationTemporalityDelta
+	cumulative = pmetric.AggregationTemporalityCumulative
+	none       = pmetric.AggregationTemporalityUnspecified
+
+	from = `instance="node:1",job="prod/shop",service_name="shop",service_namespace="prod"`
+	info = `target_info{host_name="node",` + from + `,telemetry_sdk_language="go"} 1`
+)
+
+func TestDeltaHistogramsAddUp(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{})
+	route := map[string]any{"http.route": "/a", "http.request.method": "GET", "http.response.status_code": 200}
+	for i, counts := range [][]uint64{{1, 2, 0}, {0, 1, 4}} {
+		m, ms := service(shop)
+		duration(ms, route, 1.5, counts...)
+		if left := add(t, p, fmt.Sprint(i), m); left != nil {
+			t.Errorf("left out: %v", left)
+		}
+	}
+	labels := func(le string) string {
+		return `{http_request_method="GET",http_response_status_code="200",http_route="/a",instance="node:1",job="prod/shop"` +
+			le + `,service_name="shop",service_namespace="prod"}`
+	}
+	bucket := func(le string) string {
+		return strings.TrimSuffix(labels(""), "}") + `,le="` + le + `"}`
+	}
+	want(t, scrape(t, p), info,
+		"http_server_request_duration_seconds_bucket"+bucket("0.1")+" 1",
+		"http_server_request_duration_seconds_bucket"+bucket("1")+" 4",
+		"http_server_request_duration_seconds_bucket"+bucket("+Inf")+" 8",
+		"http_server_request_duration_seconds_sum"+labels("")+" 3",
+		"http_server_request_duration_seconds_count"+labels("")+" 8",
+	)
+}
+
+func TestRequestDeliveredAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{})
+	for _, id := range []string{"a", "b", "a", "b", "b"} {
+		m, ms := service(shop)
+		number(ms, "calls", "", delta, true, 1, nil)
+		add(t, p, id, m)
+	}
+	want(t, scrape(t, p), info, `calls_total{`+from+`} 2`)
+}
+
+func TestTypesAndTemporalities(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{Namespace: "x", ConstLabels: map[string]string{"dc": "one"}})
+	send := func(id string, stamp pcommon.Timestamp, gaugeValue, total, upDown float64) {
+		m, ms := service(map[string]any{"service.name": "shop"})
+		number(ms, "temperature", "Cel", none, false, gaugeValue, nil).SetTimestamp(stamp)
+		number(ms, "cpu.time", "s", cumulative, true, total, nil).SetTimestamp(stamp)
+		number(ms, "queue.size", "{items}", delta, false, upDown, nil).SetTimestamp(stamp)
+		s := ms.AppendEmpty()
+		s.SetName("latency")
+		sp := s.SetEmptySummary().DataPoints().AppendEmpty()
+		sp.SetTimestamp(stamp)
+		sp.SetCount(uint64(total))
+		sp.SetSum(total)
+		q := sp.QuantileValues().AppendEmpty()
+		q.SetQuantile(0.5)
+		q.SetValue(gaugeValue)
+		if left := add(t, p, id, m); left != nil {
+			t.Errorf("left out: %v", left)
+		}
+	}
+	send("1", 10, 20, 100, 3)
+	send("3", 30, 22, 300, -1)
+	send("2", 20, 21, 200, 4) // late: it moves only what adds up
+	labels := `dc="one",job="shop",service_name="shop"`
+	want(t, scrape(t, p),
+		`target_info{`+labels+`} 1`,
+		`x_temperature_celsius{`+labels+`} 22`,
+		`x_cpu_time_seconds_total{`+labels+`} 300`,
+		`x_queue_size{`+labels+`} 6`,
+		`x_latency{`+labels+`,quantile="0.5"} 22`,
+		`x_latency_sum{`+labels+`} 300`,
+		`x_latency_count{`+labels+`} 300`,
+	)
+}
+
+func TestNamesThatCollide(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{ConstLabels: map[string]string{"dc": "one"}})
+	m, ms := service(map[string]any{"service.name": "shop"})
+	// Two attributes with one label, one that is reserved, one that a constant label has, an empty one, an illegal one, bad UTF-8.
+	number(ms, "ops", "1", delta, true, 1, map[string]any{
+		"a.b": "1", "a_b": "2", "job": "mine", "dc": "two", "empty": "", "9lives": true, "bad": "x\xff", "__name__": "no", "list": []any{"x", int64(1)},
+	})
+	number(ms, "ops_total", "1", delta, true, 2, nil) // becomes the same name and type: the same family
+	number(ms, "ops", "", none, false, 1, nil)        // a gauge ops beside a counter ops_total spoils OpenMetrics
+	number(ms, "target_info", "", none, false, 1, nil)
+	duration(ms, nil, 1, 1, 0, 0)
+	number(ms, "http.server.request.duration.seconds.count", "", none, false, 1, nil) // the name of a sample of the histogram
+	number(ms, "", "", none, false, 1, nil)
+	left := add(t, p, "1", m)
+	if d := cmp.Diff(prompage.Left{prompage.Conflict: 4}, left); d != "" {
+		t.Errorf("left out (-want +got):\n%s", d)
+	}
+	got := scrape(t, p)
+	labels := `dc="one",job="shop",service_name="shop"`
+	var ops []string
+	for _, s := range got {
+		if strings.HasPrefix(s, "ops") {
+			ops = append(ops, s)
+		}
+	}
+	want(t, ops,
+		`ops_total{a_b="1;2",bad="x�",dc="one",exported_dc="two",exported_job="mine",job="shop",key_9lives="true",key__name__="no",list="[\"x\",1]",service_name="shop"} 1`,
+		`ops_total{`+labels+`} 2`,
+	)
+	open, contentType := get(t, p, "application/openmetrics-text;version=1.0.0")
+	if !strings.HasPrefix(contentType, "application/openmetrics-text") || !strings.HasSuffix(open, "# EOF\n") {
+		t.Errorf("content type %q, page:\n%s", contentType, open)
+	}
+}
+
+func TestWhatFindsNoPlaceIsCounted(t *testing.T) {
+	t.Parallel()
+	histogram := func(change func(p pmetric.HistogramDataPoint)) func(pmetric.MetricSlice) {
+		return func(ms pmetric.MetricSlice) {
+			duration(ms, nil, 1, 1, 0, 0)
+			change(ms.At(0).Histogram().DataPoints().At(0))
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		points func(pmetric.MetricSlice)
+		want   string
+	}{
+		{"NaN in a counter", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, true, math.NaN(), nil) }, prompage.Malformed},
+		{"negative counter", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, true, -1, nil) }, prompage.Malformed},
+		{"endless delta", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, false, math.Inf(1), nil) }, prompage.Malformed},
+		{"too few buckets", histogram(func(p pmetric.HistogramDataPoint) { p.BucketCounts().FromRaw([]uint64{1}) }), prompage.Malformed},
+		{"no buckets for bounds", histogram(func(p pmetric.HistogramDataPoint) { p.BucketCounts().FromRaw(nil) }), prompage.Malformed},
+		{"bounds out of order", histogram(func(p pmetric.HistogramDataPoint) { p.ExplicitBounds().FromRaw([]float64{1, 1}) }), prompage.Malformed},
+		{"bound NaN", histogram(func(p pmetric.HistogramDataPoint) { p.ExplicitBounds().FromRaw([]float64{1, math.NaN()}) }), prompage.Malformed},
+		{"sum NaN", histogram(func(p pmetric.HistogramDataPoint) { p.SetSum(math.NaN()) }), prompage.Malformed},
+		{"too many attributes", func(ms pmetric.MetricSlice) {
+			p := number(ms, "a", "", delta, true, 1, nil)
+			for i := range 65 {
+				p.Attributes().PutInt(fmt.Sprint("k", i), 1)
+			}
+		}, prompage.Malformed},
+		{"no temporality", func(ms pmetric.MetricSlice) {
+			m := ms.AppendEmpty()
+			m.SetName("a")
+			m.SetEmptySum().DataPoints().AppendEmpty()
+		}, prompage.Unsupported},
+		{"exponential", func(ms pmetric.MetricSlice) {
+			m := ms.AppendEmpty()
+			m.SetName("a")
+			m.SetEmptyExponentialHistogram().DataPoints().AppendEmpty()
+		}, prompage.Unsupported},
+		{"name without a letter", func(ms pmetric.MetricSlice) { number(ms, "---", "", none, false, 1, nil) }, prompage.Conflict},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			p := page(t, prompage.Options{})
+			m, ms := service(nil)
+			tc.points(ms)
+			if d := cmp.Diff(prompage.Left{tc.want: 1}, add(t, p, "1", m)); d != "" {
+				t.Errorf("left out (-want +got):\n%s", d)
+			}
+			want(t, scrape(t, p))
+		})
+	}
+}
+
+func TestTemporalityOfASeriesIsKept(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{})
+	m, ms := service(shop)
+	number(ms, "a", "", delta, true, 1, nil)
+	number(ms, "a", "", cumulative, true, 100, nil)
+	if d := cmp.Diff(prompage.Left{prompage.Conflict: 1}, add(t, p, "1", m)); d != "" {
+		t.Errorf("left out (-want +got):\n%s", d)
+	}
+	want(t, scrape(t, p), info, `a_total{`+from+`} 1`)
+}
+
+func TestBucketsThatChangeResetTheSeries(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{})
+	m, ms := service(nil)
+	duration(ms, nil, 5, 1, 1, 1)
+	duration(ms, nil, 2, 0, 1)
+	ms.At(1).Histogram().DataPoints().At(0).ExplicitBounds().FromRaw([]float64{7})
+	if left := add(t, p, "1", m); left != nil {
+		t.Errorf("left out: %v", left)
+	}
+	want(t, scrape(t, p),
+		`http_server_request_duration_seconds_bucket{le="7"} 0`, `http_server_request_duration_seconds_bucket{le="+Inf"} 1`,
+		`http_server_request_duration_seconds_sum 2`, `http_server_request_duration_seconds_count 1`)
+}
+
+func TestSeriesAreBounded(t *testing.T) {
+	t.Parallel()
+	// One resource, one histogram of two bounds (five series) and one counter fit.
+	p := page(t, prompage.Options{MaxSeries: 7})
+	m, ms := service(shop)
+	duration(ms, nil, 1, 1, 0, 0)
+	number(ms, "a", "", delta, true, 1, nil)
+	number(ms, "b", "", delta, true, 1, nil)
+	duration(ms, map[string]any{"x": "y"}, 1, 1, 0, 0)
+	if d := cmp.Diff(prompage.Left{prompage.Overflow: 2}, add(t, p, "1", m)); d != "" {
+		t.Errorf("left out (-want +got):\n%s", d)
+	}
+	if n := p.Series(); n != 7 {
+		t.Errorf("%d series, want 7", n)
+	}
+	m, ms = service(map[string]any{"service.name": "other"})
+	number(ms, "a", "", delta, true, 1, nil)
+	if d := cmp.Diff(prompage.Left{prompage.Overflow: 1}, add(t, p, "2", m)); d != "" {
+		t.Errorf("left out (-want +got):\n%s", d)
+	}
+	m, ms = service(shop) // what is there goes on
+	duration(ms, nil, 1, 1, 0, 0)
+	if left := add(t, p, "3", m); left != nil {
+		t.Errorf("left out: %v", left)
+	}
+}
+
+func TestEndedSeriesLeaveThePage(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{})
+	m, ms := service(nil)
+	number(ms, "a", "", none, false, 1, nil)
+	add(t, p, "1", m)
+	m, ms = service(nil)
+	number(ms, "a", "", none, false, 0, nil).SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
+	if left := add(t, p, "2", m); left != nil {
+		t.Errorf("left out: %v", left)
+	}
+	want(t, scrape(t, p))
+	m, ms = service(nil)
+	number(ms, "a", "", none, false, 3, nil)
+	add(t, p, "3", m)
+	want(t, scrape(t, p), "a 3")
+}
+
+func TestResourceIsShownAsItIsNow(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{})
+	for i, version := range []string{"1", "2"} {
+		m, ms := service(map[string]any{"service.name": "shop", "service.version": version})
+		number(ms, "a", "", none, false, 1, nil)
+		add(t, p, fmt.Sprint(i), m)
+	}
+	want(t, scrape(t, p), `a{job="shop",service_name="shop"} 1`, `target_info{job="shop",service_name="shop",service_version="2"} 1`)
+}
+
+func TestGarbageIsRefused(t *testing.T) {
+	t.Parallel()
+	p := page(t, prompage.Options{})
+	if _, err := p.Add("1", []byte("no protobuf"), start); err == nil {
+		t.Error("no error")
+	}
+	want(t, scrape(t, p))
+}
+
+func TestAddressInUseIsNamed(t *testing.T) {
+	t.Parallel()
+	first := page(t, prompage.Options{})
+	_, err := prompage.Listen(t.Context(), first.Address(), prompage.Options{}, slog.New(slog.DiscardHandler))
+	want := "open Prometheus page on " + first.Address() + ": bind: address already in use"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+// FuzzAdd holds that any request leaves a page that Prometheus can read, with each series once.
+func FuzzAdd(f *testing.F) {
+	m, ms := service(shop)
+	duration(ms, map[string]any{"http.route": "/a"}, 1, 1, 2, 3)
+	number(ms, "a", "s", delta, true, 1, map[string]any{"k": "v"})
+	number(ms, "b", "By", none, false, 1, nil)
+	f.Add(encode(f, m))
+	m, ms = service(map[string]any{"service.name": "\xff"})
+	number(ms, "a_total", "1/s", cumulative, true, 1, map[string]any{"le": "v", "_": "w"})
+	f.Add(encode(f, m))
+	p := page(f, prompage.Options{MaxSeries: 100})
+	f.Fuzz(func(t *testing.T, request []byte) {
+		if _, err := p.Add(string(request), request, start); err != nil {
+			return
+		}
+		families, err := p.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkPage(t, families)
+	})
+}
+
+func checkPage(t *testing.T, families []*dto.MetricFamily) {
+	t.Helper()
+	var text strings.Builder
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(&text, family); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	if _, err := parser.TextToMetricFamilies(strings.NewReader(text.String())); err != nil {
+		t.Fatalf("%v:\n%s", err, text.String())
+	}
+	seen := make(map[string]bool)
+	for line := range strings.Lines(text.String()) {
+		id := line[:max(strings.LastIndexByte(line, ' '), 0)]
+		if !strings.HasPrefix(line, "#") && seen[id] {
+			t.Fatalf("twice on the page: %s", id)
+		}
+		seen[id] = true
+	}
+}
+
+// BenchmarkAdd takes in the batch of a busy service: 50 histograms of 15 buckets that are all known.
+func BenchmarkAdd(b *testing.B) {
+	p := page(b, prompage.Options{})
+	m, ms := service(shop)
+	for i := range 50 {
+		duration(ms, map[string]any{
+			"http.request.method": "GET", "http.response.status_code": 200, "http.route": fmt.Sprintf("/route/%d", i),
+			"url.scheme": "http", "server.address": "shop", "server.port": 8080,
+		}, 1)
+		h := ms.At(i).Histogram().DataPoints().At(0)
+		h.ExplicitBounds().FromRaw([]float64{0, .005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10})
+		h.BucketCounts().FromRaw(make([]uint64, 16))
+	}
+	request := encode(b, m)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i++
+		if left, err := p.Add(fmt.Sprint(i), request, start); err != nil || left != nil {
+			b.Fatal(left, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(i)/50, "ns/point")
+}
