@@ -13,12 +13,9 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -123,56 +120,6 @@ func (b *Bus) Ready() error {
 // URL returns the address of the server it is or was last connected to, without credentials.
 func (b *Bus) URL() string { return b.nc.ConnectedUrlRedacted() }
 
-// dial makes attempts until one succeeds, cfg.Wait is over or ctx ends.
-func (b *Bus) dial(ctx context.Context, cfg Config) error {
-	options, err := b.options(cfg)
-	if err != nil {
-		return err
-	}
-	deadline := time.Now().Add(cfg.Wait)
-	for {
-		b.nc, err = nats.Connect(cfg.URL, options...)
-		if err == nil {
-			return nil
-		}
-		if time.Now().Add(reconnectWait).After(deadline) || errors.Is(err, nats.ErrAuthorization) {
-			return err
-		}
-		select {
-		case <-time.After(reconnectWait):
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		}
-	}
-}
-
-func (b *Bus) options(cfg Config) ([]nats.Option, error) {
-	options := []nats.Option{
-		nats.Name(cfg.Name),
-		nats.Timeout(connectTimeout),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectWait, reconnectWait),
-		nats.RetryOnFailedConnect(false),
-		nats.IgnoreAuthErrorAbort(), // credentials may be rotated under a running process
-		nats.DrainTimeout(drainTimeout),
-		nats.PingInterval(20 * time.Second),
-		nats.DisconnectErrHandler(b.onDisconnect),
-		nats.ReconnectHandler(b.onReconnect),
-		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
-		nats.ErrorHandler(b.onError),
-	}
-	if cfg.Creds != "" {
-		options = append(options, nats.UserCredentials(cfg.Creds))
-	}
-	if cfg.InProcess != nil {
-		options = append(options, nats.InProcessServer(cfg.InProcess))
-	} else if cfg.URL == "" {
-		return nil, errors.New("no URL is given")
-	}
-	return options, nil
-}
-
 func (b *Bus) onDisconnect(_ *nats.Conn, err error) {
 	b.metrics.connected.Set(0)
 	if err != nil {
@@ -204,24 +151,4 @@ func (b *Bus) nextReconnect() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.reconnected
-}
-
-// address names the server of cfg for an error, without credentials.
-func address(cfg Config) string {
-	if cfg.InProcess != nil {
-		return "this process"
-	}
-	parts := strings.Split(cfg.URL, ",")
-	for i, part := range parts {
-		u, err := url.Parse(strings.TrimSpace(part))
-		if err != nil {
-			parts[i] = "(malformed URL)" // may hold a password, so it is not shown
-			continue
-		}
-		if u.User != nil {
-			u.User = url.User("redacted")
-		}
-		parts[i] = u.String()
-	}
-	return strings.Join(parts, ",")
 }

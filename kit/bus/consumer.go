@@ -68,7 +68,8 @@ func (c *consumer) run(ctx context.Context) error {
 		return err
 	}
 	drained := make(chan struct{})
-	sub.SetClosedHandler(func(string) { close(drained) })
+	end := sync.OnceFunc(func() { close(drained) })
+	sub.SetClosedHandler(func(string) { end() })
 	c.pull = newPuller(c.bus.nc, inbox, c.spec)
 
 	handlers, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -78,8 +79,9 @@ func (c *consumer) run(ctx context.Context) error {
 		workers.Go(func() { c.worker(handlers, ctx) })
 	}
 	err = c.loop(ctx)
-	if unsubErr := sub.Drain(); unsubErr != nil {
-		close(drained) // not connected: nothing more can arrive
+	if !c.bus.nc.IsConnected() || sub.Drain() != nil {
+		_ = sub.Unsubscribe()
+		end() // nothing more can arrive
 	}
 	c.drain(drained, cancel)
 	close(c.done)

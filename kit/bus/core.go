@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+const askTimeout = time.Second // of one request to read what is stored
+
 // Beat publishes payload() on subject now and then at every interval until ctx ends, without storing it: a beat missed is
 // a beat lost. A nil payload is skipped. It returns nil.
 func (b *Bus) Beat(ctx context.Context, subject string, every time.Duration, payload func() []byte) error {
@@ -70,7 +72,7 @@ func (b *Bus) Replay(ctx context.Context, stream, filter string, fn func(*Delive
 }
 
 func (b *Bus) replay(ctx context.Context, stream, filter string, fn func(*Delivery) error) error {
-	s, err := b.js.Stream(ctx, stream)
+	s, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, stream) })
 	if err != nil {
 		return err
 	}
@@ -79,7 +81,9 @@ func (b *Bus) replay(ctx context.Context, stream, filter string, fn func(*Delive
 	}
 	state := s.CachedInfo().State
 	for sequence := state.FirstSeq; sequence <= state.LastSeq; sequence++ {
-		m, err := s.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(filter))
+		m, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+			return s.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(filter))
+		})
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
@@ -99,4 +103,17 @@ func (b *Bus) replay(ctx context.Context, stream, filter string, fn func(*Delive
 		}
 	}
 	return nil
+}
+
+// ask makes a request, and makes it again if it was lost with the connection.
+func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (T, error) {
+	const attempts = 5
+	for attempt := 1; ; attempt++ {
+		once, cancel := context.WithTimeout(ctx, askTimeout)
+		answer, err := request(once)
+		cancel()
+		if err == nil || ctx.Err() != nil || attempt == attempts || !retryable(err) {
+			return answer, err
+		}
+	}
 }

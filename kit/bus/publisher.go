@@ -106,19 +106,21 @@ func (w *publisher) tryAcquire(p *publication) bool { return w.room.TryAcquire(p
 // start sends p, which has acquired its room, for the first time.
 func (w *publisher) start(p *publication) {
 	w.mu.Lock()
+	if w.closing {
+		w.mu.Unlock()
+		w.room.Release(p.cost)
+		p.release()
+		p.done(ErrClosed)
+		return
+	}
 	w.lastID++
 	p.id = w.lastID
 	p.msg.Reply = w.prefix + strconv.FormatUint(p.id, 36)
 	w.pending[p.id] = p
 	p.timer = time.AfterFunc(ackTimeout, func() { w.again(p) })
-	closing := w.closing
 	w.mu.Unlock()
 	w.bus.metrics.windowBytes.Add(float64(p.cost))
 	w.bus.metrics.windowMessages.Inc()
-	if closing {
-		w.end(p, ErrClosed)
-		return
-	}
 	w.send(p)
 }
 

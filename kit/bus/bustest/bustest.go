@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/bus/embedded"
 )
@@ -142,5 +145,52 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not happen in time: %s", what)
 		}
+	}
+}
+
+// DeleteStream deletes a stream behind the back of whoever uses it.
+func (s *Server) DeleteStream(t testing.TB, stream string) {
+	t.Helper()
+	s.manage(t, func(js jetstream.JetStream) error { return js.DeleteStream(t.Context(), stream) })
+}
+
+// DeleteConsumer deletes a consumer behind the back of whoever uses it.
+func (s *Server) DeleteConsumer(t testing.TB, stream, durable string) {
+	t.Helper()
+	s.manage(t, func(js jetstream.JetStream) error { return js.DeleteConsumer(t.Context(), stream, durable) })
+}
+
+// Pending returns how many messages of stream the consumer has not acknowledged, delivered or not; -1 without a consumer.
+func (s *Server) Pending(t testing.TB, stream, durable string) int {
+	t.Helper()
+	pending := -1
+	s.manage(t, func(js jetstream.JetStream) error {
+		c, err := js.Consumer(t.Context(), stream, durable)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil
+		}
+		if err == nil {
+			info := c.CachedInfo()
+			pending = int(info.NumPending) + info.NumAckPending
+		}
+		return err
+	})
+	return pending
+}
+
+// manage makes one request to the server on a connection of its own.
+func (s *Server) manage(t testing.TB, do func(jetstream.JetStream) error) {
+	t.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err == nil {
+		err = do(js)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
