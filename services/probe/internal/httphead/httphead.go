@@ -90,7 +90,7 @@ var slash = []byte{'/'}
 
 // fields reads the lines below the request line. A field whose end is not captured does not count: half a host is another host.
 func (r *Request) fields(b []byte) {
-	for len(b) > 0 {
+	for len(b) > 0 && (r.Host == nil || r.UserAgent == nil) {
 		line, rest, whole := cutLine(b)
 		if !whole || len(line) == 0 {
 			return

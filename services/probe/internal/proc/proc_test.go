@@ -268,7 +268,7 @@ func TestTableIsBounded(t *testing.T) {
 	table, _ := fakeTable(t)
 	table.cfg.Limit = 2
 	for pid := range uint32(5) {
-		if p := table.Find(pid, []byte("x")); p.Info.GetCommand() != "x" {
+		if p := table.Find(pid); p.PID() != pid {
 			t.Fatalf("process %d is %v", pid, p.Info)
 		}
 	}
@@ -284,7 +284,7 @@ func TestRealProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self := table.Find(uint32(os.Getpid()), nil)
+	self := table.Find(uint32(os.Getpid()))
 	if got := self.Info.GetLanguage(); got != eventv1.Language_LANGUAGE_GO {
 		t.Errorf("this test is %v, want Go", got)
 	}
@@ -362,7 +362,7 @@ func aliveProcess(t *testing.T, table *Table) {
 	if _, err := io.ReadFull(out, make([]byte, len("up\n"))); err != nil {
 		t.Fatal(err)
 	}
-	p := table.Find(uint32(cmd.Process.Pid), nil)
+	p := table.Find(uint32(cmd.Process.Pid))
 	before := p.Info
 	table.Settle(p)
 	in.Close()

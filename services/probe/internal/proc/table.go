@@ -88,15 +88,15 @@ func (t *Table) Scan() error {
 // Get returns the process, or nil.
 func (t *Table) Get(pid uint32) *Process { return t.byPID[pid] }
 
-// Find returns the process, reading /proc for one that is not held. Of a process that is not there either it remembers what the
-// caller knows: its id and its command.
-func (t *Table) Find(pid uint32, command []byte) *Process {
+// Find returns the process, reading /proc for one that is not held. Of a process that is not there either nothing is known but
+// its id.
+func (t *Table) Find(pid uint32) *Process {
 	if p := t.byPID[pid]; p != nil {
 		return p
 	}
 	info, err := t.read(pid, nil)
 	if err != nil {
-		info = &eventv1.Process{Pid: pid, Command: clean(command)}
+		info = &eventv1.Process{Pid: pid}
 	}
 	p := t.put(info)
 	if err != nil {
@@ -122,7 +122,7 @@ func (t *Table) Exec(e Exec) *Process {
 func (t *Table) Fork(f Fork) *Process {
 	parent := t.byPID[f.Parent]
 	if parent == nil {
-		return t.Find(f.PID, nil)
+		return t.Find(f.PID)
 	}
 	info := clone(parent.Info)
 	info.Pid, info.ParentPid, info.StartUnixNano = f.PID, f.Parent, t.startUnix(f.StartNanos)

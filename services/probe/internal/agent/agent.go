@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent is the way of a record through the probe: read from the kernel, joined with its process, decoded into a batch,
+// encoded, and handed to the bus.
+//
+// Everything but the last step happens on the goroutine that reads the ring, so the state needs no lock and an exchange costs well
+// under a microsecond. That goroutine never waits for the bus: between the two lies a bounded spool. Whatever is lost on the way is
+// counted by reason and shows in the batches, which are numbered without gaps when nothing was lost.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/metric"
+	"github.com/busbar/busbar/services/probe/internal/decode"
+	"github.com/busbar/busbar/services/probe/internal/kern"
+	"github.com/busbar/busbar/services/probe/internal/proc"
+	"github.com/busbar/busbar/services/probe/internal/sel"
+)
+
+// Kernel is what the agent needs of the kernel's side; *kern.Kern is one. A process about which nothing was decided is observed
+// without inheritance of context between its threads' exchanges.
+type Kernel interface {
+	Read(ctx context.Context, sink kern.Sink) error
+	Decide(tgid uint32, v kern.Verdict) error
+	Drops() map[string]uint64
+}
+
+// Config says how an Agent works.
+type Config struct {
+	Node       string       // name of the machine
+	Run        string       // random id of this run
+	Root       subject.Root // of what is published
+	Self       uint32       // process that is never observed
+	SpoolBytes int          // kept while the bus is away
+	Proc       proc.Config
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil: none
+}
+
+const (
+	flushAfter    = 200 * time.Millisecond // age at which a batch is sent, however small
+	tickEvery     = time.Second            // clocks, counters, ports
+	sweepEvery    = 10 * time.Second       // processes that ended
+	maxEventBytes = 128 << 10              // process events of one message
+	maxEnv        = 2048                   // bytes of an environment that an exec record holds at most
+)
+
+// Agent carries records from the kernel to the bus. Run it once.
+type Agent struct {
+	cfg     Config
+	kernel  Kernel
+	spool   *spool
+	losses  *losses
+	metrics *metrics
+	status  atomic.Pointer[Status]
+	next    atomic.Pointer[sel.Selector] // to be put in force by the reading goroutine
+
+	// The rest belongs to the reading goroutine.
+	table     *proc.Table
+	watched   map[uint32]*watched
+	selector  *sel.Selector
+	listeners *sel.Listeners
+	batch     *decode.Batch
+	opened    time.Time // when the batch got its first exchange
+	events    []*eventv1.ProcessEvent
+	eventSize int // of events, marshalled
+	outbox    outbox
+	clock     decode.Clock
+	ticked    time.Time
+	swept     time.Time
+	exchanges uint64
+	batches   uint64
+}
+
+// Status is what an agent says about itself, once a second.
+type Status struct {
+	Processes, Observed int
+	Exchanges, Batches  uint64
+	SpoolBytes          int
+	Dropped             map[string]uint64
+}
+
+// New returns an agent that observes what the selector selects, and looks at the processes that run now. The kernel's hooks are
+// attached by then: what starts meanwhile is in their records.
+func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Agent, error) {
+	table, err := proc.New(cfg.Proc)
+	if err != nil {
+		return nil, err
+	}
+	clock, err := decode.Now()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		cfg: cfg, kernel: kernel, losses: newLosses(metric.NewDrops(cfg.Metrics)), metrics: newMetrics(cfg.Metrics),
+		table: table, watched: map[uint32]*watched{}, selector: selector, listeners: sel.NewListeners(cfg.Proc.Root),
+		batch: decode.NewBatch(), clock: clock, ticked: time.Now(), swept: time.Now(),
+	}
+	a.spool = newSpool(cfg.SpoolBytes, out, a.losses.add)
+	a.outbox = newOutbox(cfg, a.spool)
+	a.publishStatus()
+	if err := table.Scan(); err != nil {
+		return nil, err
+	}
+	a.meetAll()
+	return a, nil
+}
+
+// Select puts a selector in force, for running processes too, within a moment. It may be called from any goroutine.
+func (a *Agent) Select(s *sel.Selector) { a.next.Store(s) }
+
+// Status returns the state of a second ago at most. It may be called from any goroutine.
+func (a *Agent) Status() Status { return *a.status.Load() }
+
+// Run carries records until ctx ends, then sends what it has and returns when the bus has it, or after a few seconds.
+func (a *Agent) Run(ctx context.Context) error {
+	spooled, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.spool.run(spooled)
+	}()
+	err := a.kernel.Read(ctx, a)
+	a.flush()
+	a.tick(time.Now())
+	stop()
+	<-done
+	a.publishStatus()
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("read kernel records: %w", err)
+	}
+	return nil
+}
+
+// Exchange takes a record of the kernel; see kern.Sink.
+func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
+	w := a.watched[e.TGID]
+	if w == nil {
+		w = a.meet(a.table.Find(e.TGID))
+	}
+	if !w.met {
+		a.firstTraffic(w, e)
+	}
+	if !w.observed {
+		return // selected by nobody, which is no loss
+	}
+	if a.batch.Len() == 0 {
+		a.opened = time.Now()
+	}
+	if !a.batch.Add(e, request, w.process.Info, &w.slot, a.clock) {
+		a.losses.add("unparsed", 1)
+		return
+	}
+	a.exchanges++
+	if a.batch.Full() {
+		a.flush()
+		a.upkeep(time.Now())
+	}
+}
+
+// Process takes a record of the kernel; see kern.Sink.
+func (a *Agent) Process(p *kern.Process, file, _, env []byte) {
+	switch p.Event {
+	case kern.Exec:
+		a.meet(a.table.Exec(proc.Exec{
+			PID: p.TGID, Parent: p.Parent, BootNanos: p.Time, StartNanos: p.Started, Filename: file, Command: []byte(p.Comm()),
+			Environment: env, EnvCut: len(env) >= maxEnv,
+		}))
+	case kern.Fork:
+		a.meet(a.table.Fork(proc.Fork{PID: p.TGID, Parent: p.Parent, StartNanos: p.Started}))
+	case kern.Exit:
+		a.table.Exit(p.TGID)
+		if w := a.watched[p.TGID]; w != nil {
+			a.leave(w)
+		}
+	}
+}
+
+// Idle is called when there is nothing to read; see kern.Sink.
+func (a *Agent) Idle() {
+	now := time.Now()
+	if a.batch.Len() > 0 && now.Sub(a.opened) >= flushAfter {
+		a.flush()
+	}
+	a.upkeep(now)
+}
+
+// upkeep does what is done now and then.
+func (a *Agent) upkeep(now time.Time) {
+	if s := a.next.Swap(nil); s != nil {
+		a.selector = s
+		a.reconsider()
+	}
+	if now.Sub(a.ticked) >= tickEvery {
+		a.tick(now)
+	}
+	if now.Sub(a.swept) >= sweepEvery {
+		a.swept = now
+		a.sweep()
+	}
+}
+
+func (a *Agent) tick(now time.Time) {
+	a.ticked = now
+	if clock, err := decode.Now(); err == nil {
+		a.clock = clock
+	}
+	a.losses.addKernel(a.kernel.Drops())
+	a.outbox.dropped = a.losses.snapshot()
+	if a.selector.NeedsPorts() {
+		a.watchPorts()
+	}
+	a.flushEvents()
+	a.publishStatus()
+}
+
+// flush sends the batch.
+func (a *Agent) flush() {
+	if a.batch.Len() == 0 {
+		return
+	}
+	n := a.batch.Len()
+	if err := a.outbox.exchanges(a.batch); err != nil {
+		a.cfg.Log.Error("batch not encoded", "error", err)
+		a.losses.add("unencoded", n)
+	}
+	a.batches++
+	a.batch.Reset()
+}
+
+func (a *Agent) publishStatus() {
+	s := &Status{
+		Processes: a.table.Len(), Exchanges: a.exchanges, Batches: a.batches, SpoolBytes: a.spool.size(), Dropped: a.losses.snapshot(),
+	}
+	for _, w := range a.watched {
+		if w.met && w.observed && !w.process.Ended() {
+			s.Observed++
+		}
+	}
+	before := a.status.Swap(s)
+	if before == nil {
+		before = &Status{}
+	}
+	a.metrics.exchanges.Add(float64(s.Exchanges - before.Exchanges))
+	a.metrics.batches.Add(float64(s.Batches - before.Batches))
+	a.metrics.processes.Set(float64(s.Processes))
+	a.metrics.observed.Set(float64(s.Observed))
+	a.metrics.spool.Set(float64(s.SpoolBytes))
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+
+	"github.com/klauspost/compress/s2"
+
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/services/probe/internal/decode"
+)
+
+// outbox numbers, encodes and addresses what the agent publishes. A number is used up even if its message is lost later.
+type outbox struct {
+	cfg             Config
+	spool           *spool
+	dropped         map[string]uint64 // losses so far; replaced, never changed
+	exchangeSeq     uint64
+	processSeq      uint64
+	exchangeSubject string
+	processSubject  string
+	raw, packed     []byte // used again for each message
+}
+
+func newOutbox(cfg Config, s *spool) outbox {
+	return outbox{cfg: cfg, spool: s, exchangeSubject: cfg.Root.RawExchange(cfg.Node), processSubject: cfg.Root.RawProcess(cfg.Node)}
+}
+
+// exchanges sends a batch. The caller resets it.
+func (o *outbox) exchanges(b *decode.Batch) error {
+	o.exchangeSeq++
+	raw, err := b.Append(o.raw[:0], o.origin(o.exchangeSeq))
+	if err != nil {
+		return fmt.Errorf("encode exchanges: %w", err)
+	}
+	o.raw = raw
+	o.send(o.exchangeSubject, subject.SchemaExchanges, o.id("", o.exchangeSeq), b.Len())
+	return nil
+}
+
+// processes sends process events.
+func (o *outbox) processes(events []*eventv1.ProcessEvent) error {
+	o.processSeq++
+	m := eventv1.ProcessBatch{Origin: o.origin(o.processSeq), Events: events}
+	size := m.SizeVT()
+	if cap(o.raw) < size {
+		o.raw = make([]byte, size)
+	}
+	o.raw = o.raw[:size]
+	if _, err := m.MarshalToSizedBufferVT(o.raw); err != nil {
+		return fmt.Errorf("encode process events: %w", err)
+	}
+	o.send(o.processSubject, subject.SchemaProcesses, o.id("process/", o.processSeq), len(events))
+	return nil
+}
+
+func (o *outbox) origin(sequence uint64) *eventv1.Origin {
+	return &eventv1.Origin{Node: o.cfg.Node, Run: o.cfg.Run, Sequence: sequence, Dropped: o.dropped}
+}
+
+// id is "<node>/<run>/<sequence>", with the kind before the sequence where it is not an exchange: both kinds go into one stream.
+func (o *outbox) id(kind string, sequence uint64) string {
+	return o.cfg.Node + "/" + o.cfg.Run + "/" + kind + strconv.FormatUint(sequence, 10)
+}
+
+// send compresses what is in raw and gives a copy of its size to the spool, which may keep it for long.
+func (o *outbox) send(to, schema, id string, items int) {
+	m := bus.Msg{
+		Subject: to, ID: id, Items: items, Encoding: bus.EncodingS2,
+		Header: map[string]string{bus.HeaderSchema: schema, bus.HeaderSource: stage},
+	}
+	o.packed = s2.Encode(o.packed[:cap(o.packed)], o.raw)
+	if m.Data = o.packed; len(o.packed) >= len(o.raw) {
+		m.Data, m.Encoding = o.raw, bus.EncodingIdentity
+	}
+	m.Data = bytes.Clone(m.Data)
+	o.spool.put(m)
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"time"
+
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/decode"
+	"github.com/busbar/busbar/services/probe/internal/kern"
+	"github.com/busbar/busbar/services/probe/internal/proc"
+	"github.com/busbar/busbar/services/probe/internal/sel"
+)
+
+// watched is a process in the eyes of the agent.
+type watched struct {
+	process  *proc.Process
+	slot     decode.Slot
+	observed bool // its exchanges are published
+	met      bool // its first exchange has been seen
+	told     kern.Verdict
+	// announced is what was last published about it.
+	announced eventv1.ProcessEvent_Kind
+}
+
+// undecided is what the kernel does with a process that it was told nothing about.
+var undecided = kern.Verdict{Observe: true} //nolint:gochecknoglobals // a constant of struct type
+
+// meetAll takes in the processes that ran before the agent, and announces those that listen: they are the services of the node.
+func (a *Agent) meetAll() {
+	for p := range a.table.All {
+		a.meet(p)
+	}
+	if a.selector.NeedsPorts() {
+		a.watchPorts()
+	}
+	everyPort := func(uint16) bool { return true }
+	for _, pid := range sel.NewListeners(a.cfg.Proc.Root).New(a.pids, everyPort) {
+		a.announce(a.watched[pid])
+	}
+	a.flushEvents()
+}
+
+// meet begins to watch a process, or what a process has become by an exec. The first decision is made without its ports: at exec
+// it listens on none. When they may change it the kernel is left to observe, until the first exchange decides.
+func (a *Agent) meet(p *proc.Process) *watched {
+	if before := a.watched[p.PID()]; before != nil {
+		a.leave(before)
+	}
+	w := &watched{process: p, told: undecided}
+	if a.table.Get(p.PID()) == p { // a full table does not hold it, and neither do we
+		a.watched[p.PID()] = w
+	}
+	a.judge(w, func() []uint16 { return nil })
+	a.tell(w, w.observed || a.selector.NeedsPorts() && p.PID() != a.cfg.Self)
+	return w
+}
+
+// firstTraffic makes the decision that counts: by now the process is what it is going to be, and shows where it listens.
+func (a *Agent) firstTraffic(w *watched, e *kern.Exchange) {
+	w.met = true
+	a.table.Settle(w.process)
+	w.slot = decode.Slot{}
+	a.judge(w, func() []uint16 {
+		ports := a.listeners.Of(w.process.PID())
+		if e.Role == kern.Server { // it may be gone, and then this is all that is left
+			ports = append(ports, e.LocalPort)
+		}
+		return ports
+	})
+	a.tell(w, w.observed)
+	a.announce(w)
+}
+
+// reconsider applies a new selector to every process.
+func (a *Agent) reconsider() {
+	a.listeners = sel.NewListeners(a.cfg.Proc.Root)
+	for _, w := range a.watched {
+		if w.process.Ended() {
+			continue
+		}
+		a.judge(w, func() []uint16 { return a.listeners.Of(w.process.PID()) })
+		a.tell(w, w.observed || !w.met && a.selector.NeedsPorts() && w.process.PID() != a.cfg.Self)
+		if w.announced != eventv1.ProcessEvent_KIND_UNSPECIFIED {
+			a.announce(w)
+		}
+	}
+	if a.selector.NeedsPorts() {
+		a.watchPorts()
+	}
+	a.flushEvents()
+}
+
+// watchPorts decides again about processes that have begun to listen on a port that a rule names.
+func (a *Agent) watchPorts() {
+	for _, pid := range a.listeners.New(a.pids, a.selector.WantsPort) {
+		w := a.watched[pid]
+		a.judge(w, func() []uint16 { return a.listeners.Of(pid) })
+		a.tell(w, w.observed)
+		a.announce(w)
+	}
+}
+
+// pids calls yield with the id of each process that lives.
+func (a *Agent) pids(yield func(uint32) bool) {
+	for pid, w := range a.watched {
+		if !w.process.Ended() && !yield(pid) {
+			return
+		}
+	}
+}
+
+// judge decides whether a process is observed.
+func (a *Agent) judge(w *watched, listening func() []uint16) {
+	w.observed = w.process.PID() != a.cfg.Self && a.selector.Match(w.process.Info, listening)
+}
+
+// tell brings the kernel to observe a process or not. Threads hand their context to the client exchanges they make, except in Go,
+// where a thread serves many requests in turns.
+func (a *Agent) tell(w *watched, observe bool) {
+	v := kern.Verdict{Observe: observe, Threads: observe && w.process.Info.GetLanguage() != eventv1.Language_LANGUAGE_GO}
+	if v == w.told || w.process.Ended() {
+		return
+	}
+	if err := a.kernel.Decide(w.process.PID(), v); err != nil {
+		a.cfg.Log.Debug("verdict not applied", "pid", w.process.PID(), "error", err)
+		return // the map is full; what is not selected is dropped here instead
+	}
+	w.told = v
+}
+
+// announce publishes whether a process is observed, if that is news.
+func (a *Agent) announce(w *watched) {
+	kind := eventv1.ProcessEvent_KIND_FOUND
+	switch {
+	case w.process.PID() == a.cfg.Self:
+		return
+	case w.observed:
+		kind = eventv1.ProcessEvent_KIND_INSTRUMENTED
+	case w.announced == eventv1.ProcessEvent_KIND_INSTRUMENTED:
+		kind = eventv1.ProcessEvent_KIND_GONE
+	case w.announced == eventv1.ProcessEvent_KIND_GONE:
+		return
+	}
+	a.event(w, kind)
+}
+
+// leave publishes that a process has ended, if it was ever announced.
+func (a *Agent) leave(w *watched) {
+	if w.announced != eventv1.ProcessEvent_KIND_UNSPECIFIED {
+		a.event(w, eventv1.ProcessEvent_KIND_GONE)
+	}
+}
+
+func (a *Agent) event(w *watched, kind eventv1.ProcessEvent_Kind) {
+	if kind == w.announced {
+		return
+	}
+	w.announced = kind
+	e := &eventv1.ProcessEvent{Kind: kind, TimeUnixNano: uint64(time.Now().UnixNano()), Process: w.process.Info}
+	a.events = append(a.events, e)
+	if a.eventSize += e.SizeVT(); a.eventSize >= maxEventBytes {
+		a.flushEvents()
+	}
+}
+
+// flushEvents sends process events. They matter less than exchanges, so they go when the spool is half full.
+func (a *Agent) flushEvents() {
+	if len(a.events) == 0 {
+		return
+	}
+	n := len(a.events)
+	if a.spool.size() > a.cfg.SpoolBytes/2 {
+		a.outbox.processSeq++
+		a.losses.add("process_events", n)
+	} else if err := a.outbox.processes(a.events); err != nil {
+		a.cfg.Log.Error("process events not encoded", "error", err)
+		a.losses.add("unencoded", n)
+	}
+	a.metrics.processEvents.Add(float64(n))
+	a.events, a.eventSize = nil, 0
+}
+
+// sweep forgets processes that ended a while ago.
+func (a *Agent) sweep() {
+	a.table.Sweep(func(p *proc.Process) {
+		if w := a.watched[p.PID()]; w != nil {
+			a.leave(w)
+		}
+	})
+	for pid, w := range a.watched {
+		if w.process.Ended() && a.table.Get(pid) != w.process {
+			delete(a.watched, pid)
+		}
+	}
+}
