@@ -21,6 +21,7 @@ const (
 	maxName       = 255  // bytes of the name and of the namespace of a service
 	maxValue      = 1024 // bytes of any other value
 	maxAttributes = 64   // declared in OTEL_RESOURCE_ATTRIBUTES
+	maxDeclared   = 8192 // bytes of them
 )
 
 // unknownService is the name that OpenTelemetry gives to a service of which nothing is known.
@@ -126,6 +127,7 @@ var errMalformed = errors.New("want key=value pairs parted by commas, percent-en
 // parse reads OTEL_RESOURCE_ATTRIBUTES: key=value pairs parted by commas, keys and values percent-encoded.
 func parse(list string) ([]Attribute, error) {
 	var attributes []Attribute
+	room := maxDeclared
 	for pair := range strings.SplitSeq(list, ",") {
 		if pair = strings.TrimSpace(pair); pair == "" {
 			continue
@@ -141,8 +143,10 @@ func parse(list string) ([]Attribute, error) {
 		if value, err = url.PathUnescape(strings.TrimSpace(value)); err != nil {
 			return nil, errMalformed
 		}
-		if len(attributes) < maxAttributes && !strings.HasPrefix(key, "telemetry.") {
-			attributes = append(attributes, Attribute{Key: key, Text: clip(value, maxValue)})
+		value = clip(value, maxValue)
+		room -= len(key) + len(value)
+		if len(attributes) < maxAttributes && room >= 0 && !strings.HasPrefix(key, "telemetry.") {
+			attributes = append(attributes, Attribute{Key: key, Text: value})
 		}
 	}
 	return attributes, nil

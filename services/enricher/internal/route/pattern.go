@@ -9,7 +9,7 @@ import (
 )
 
 // MaxPattern bounds the length of a pattern in bytes: it becomes the value of an attribute of every span.
-const MaxPattern = 256
+const MaxPattern = 128
 
 // Pattern is a compiled path pattern: "/users/{id}" and "/users/:id" match any one segment in place of the name, so does a
 // segment "*", and a pattern that ends in "/*" or "/**" matches whatever follows the slash, nothing included.

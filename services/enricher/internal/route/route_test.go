@@ -211,7 +211,7 @@ func TestProblems(t *testing.T) {
 		`patterns[5]: segment "x*y": "*" stands for a whole segment`,
 		`patterns[6]: "**" may only be the last segment`,
 		`patterns[7]: a path has no query and no fragment: remove what begins with ? or #`,
-		`patterns[8]: want at most 256 bytes, got 257`,
+		`patterns[8]: want at most 128 bytes, got 129`,
 		`ignore[0]: want a path pattern that begins with "/"`,
 		`services[0]: malformed glob: a bracket without its end, or nothing after a backslash`,
 		`services[1]: want a service name or a glob, got nothing`,

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enricher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/services/enricher/internal/otlp"
+)
+
+// Reasons of dead letters besides bus.ReasonUndecodable.
+const (
+	reasonSchema   = "schema"    // the header names another message
+	reasonTooLarge = "too_large" // no probe makes batches of that size
+)
+
+// enrich makes OpenTelemetry data of one batch and stores it.
+func (e *enricher) enrich(ctx context.Context, d *bus.Delivery) error {
+	batch, err := read(d)
+	if err != nil {
+		return err
+	}
+	e.metrics.gaps.Add(float64(e.ledger.See(batch.GetOrigin())))
+	encoder := e.encoders.Get().(*otlp.Encoder)
+	result := encoder.Encode(batch)
+	if err := e.publish(ctx, d, result.Messages); err != nil {
+		return err // the bus may still be reading the encoder's buffers, so it is not used again
+	}
+	e.metrics.count(len(batch.GetExchanges()), result)
+	e.encoders.Put(encoder)
+	return nil
+}
+
+// read decodes a batch. Its errors are permanent.
+func read(d *bus.Delivery) (*eventv1.ExchangeBatch, error) {
+	if schema := d.Header(subject.HeaderSchema); schema != "" && schema != subject.SchemaExchanges {
+		return nil, bus.Permanent(reasonSchema, fmt.Errorf("schema is %.100q, not %s", schema, subject.SchemaExchanges))
+	}
+	data, err := d.Data()
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > bus.MaxData {
+		return nil, bus.Permanent(reasonTooLarge, fmt.Errorf("batch has %d bytes, at most %d are allowed", len(data), bus.MaxData))
+	}
+	batch := new(eventv1.ExchangeBatch)
+	if err := batch.UnmarshalVT(data); err != nil {
+		return nil, bus.Permanent(bus.ReasonUndecodable, fmt.Errorf("decode batch: %w", err))
+	}
+	return batch, nil
+}
+
+// publish stores what was made of a batch. The ids name the batch and the part, so that each part is stored once.
+func (e *enricher) publish(ctx context.Context, d *bus.Delivery, messages []otlp.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	out := make([]bus.Msg, len(messages))
+	for i, m := range messages {
+		out[i] = bus.Msg{
+			Subject: e.Root.OTLP(m.Signal, e.Tenant, m.Namespace, m.Service),
+			ID:      d.DerivedID(m.Part),
+			Header:  map[string]string{subject.HeaderSchema: m.Signal.Schema(), subject.HeaderSource: Service},
+			Items:   m.Items,
+			Data:    m.Data,
+		}
+	}
+	err := e.bus.Publish(ctx, out...)
+	if errors.Is(err, bus.ErrTooLarge) {
+		return bus.Permanent(reasonTooLarge, err) // a server with a limit below ours
+	}
+	return err
+}

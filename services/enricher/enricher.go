@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package enricher turns what probes saw into OpenTelemetry data: it names services and routes, makes a span of each exchange,
+// and counts all of them in histograms before anything is sampled, so that rates are exact.
+//
+// A batch is acknowledged after everything made from it is stored, under ids derived from it, so that a redelivery is
+// stored once. What cannot be read becomes a dead letter; a single exchange that makes no sense is left out and counted.
+// Replicas share the work in any number. What they learn about the shape of paths and the addresses of peers goes through a
+// store that they may share; losing it costs a route its history and nothing else.
+package enricher
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/admin"
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/kit/store"
+	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/origin"
+	"github.com/busbar/busbar/services/enricher/internal/otlp"
+	"github.com/busbar/busbar/services/enricher/internal/peer"
+	"github.com/busbar/busbar/services/enricher/internal/route"
+)
+
+// Service is the name of the service on the bus.
+const Service = "enricher"
+
+// storeBytes bounds what is learned when no Store is given: some hundred thousand segments of paths.
+const storeBytes = 32 << 20
+
+// Config is what an enricher needs to know. Begin with Default.
+type Config struct {
+	Bus      bus.Config
+	Root     subject.Root
+	Paths    []string // files and folders with resources, watched for changes
+	Tenant   string   // of all that probes see
+	Node     string   // name of the machine, for the heartbeat
+	Instance string   // unique among the replicas
+	// Workers is how many batches are worked on at the same time; most of them wait for the bus.
+	Workers int
+	Store   store.Store  // shared by replicas; nil keeps what is learned in this process
+	Admin   *admin.Admin // metrics and readiness of the process; nil for none
+	Log     *slog.Logger
+}
+
+// Default returns the settings of an enricher on this machine. The bus and the resources are up to the caller.
+func Default() Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return Config{
+		Bus:      bus.Config{Name: "busbar-" + Service},
+		Root:     subject.DefaultRoot,
+		Tenant:   subject.DefaultTenant,
+		Node:     host,
+		Instance: host + "-" + strconv.Itoa(os.Getpid()),
+		Workers:  max(4, runtime.GOMAXPROCS(0)),
+		Log:      slog.Default(),
+	}
+}
+
+// Check returns what is wrong with RouteRules.
+func Check(set *config.Set) config.Faults {
+	_, faults := book(set)
+	return faults
+}
+
+// Run enriches until ctx ends; then it finishes what it has begun and returns nil. It returns an error if the bus cannot be
+// reached at the start or the resources have faults.
+func Run(ctx context.Context, cfg Config) error {
+	e := newEnricher(cfg)
+	b, err := bus.Connect(ctx, e.Bus, e.Log)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	e.bus = b
+	if cfg.Admin != nil {
+		defer cfg.Admin.Check(Service, b.Ready)()
+	}
+	err = b.Provision(ctx, bus.StreamSpec(e.Root.RawStream()), bus.StreamSpec(e.Root.OTLPStream()), bus.StreamSpec(e.Root.DeadStream()))
+	if err != nil {
+		return err
+	}
+	var group run.Group
+	group.Add("resources", e.watch)
+	group.Add("batches", e.consume)
+	group.Add("heartbeat", e.beat)
+	group.Add("replicas", e.lookout)
+	return group.Run(ctx)
+}
+
+type enricher struct {
+	Config
+	bus      *bus.Bus
+	metrics  *metrics
+	ledger   *origin.Ledger
+	routes   *route.Routes
+	encoders sync.Pool     // of *otlp.Encoder, one for each worker at work
+	ready    chan struct{} // closed when the resources are in force
+	start    sync.Once     // closes it
+}
+
+func newEnricher(cfg Config) *enricher {
+	e := &enricher{Config: cfg, ledger: origin.NewLedger(), ready: make(chan struct{})}
+	e.Log = cfg.Log.With(slog.String("service", Service))
+	e.Tenant = cmp.Or(cfg.Tenant, subject.DefaultTenant)
+	if cfg.Admin != nil {
+		e.Bus.Metrics = cfg.Admin.Registerer()
+	}
+	e.metrics = newMetrics(e.Bus.Metrics, e.ledger)
+	if e.Store == nil {
+		e.Store = store.NewMemory(storeBytes)
+	}
+	learned := sharedSet{e.Store}
+	e.routes = route.New(&route.Book{}, learned)
+	peers, by := peer.New(learned), ident.Producer{Name: "busbar", Version: run.Version()}
+	e.encoders.New = func() any { return otlp.NewEncoder(e.routes, peers, by) }
+	return e
+}
+
+// watch keeps the RouteRules in force.
+func (e *enricher) watch(ctx context.Context) error {
+	var next *route.Book // passed from check to apply, which follows it
+	check := func(set *config.Set) (faults config.Faults) {
+		next, faults = book(set)
+		return faults
+	}
+	apply := func(*config.Set) {
+		e.routes.Use(next)
+		e.start.Do(func() { close(e.ready) })
+	}
+	w := config.Watcher{Paths: e.Paths, Kinds: configv1.Kinds(), Check: check, Apply: apply, Log: e.Log, Metrics: e.Bus.Metrics}
+	return w.Run(ctx)
+}
+
+// book compiles the RouteRules of a set.
+func book(set *config.Set) (*route.Book, config.Faults) {
+	resources := set.Of(configv1.KindRouteRules)
+	rules := make([]*configv1.RouteRules, len(resources))
+	for i, r := range resources {
+		rules[i], _ = r.Spec.(*configv1.RouteRules)
+	}
+	b, problems := route.NewBook(rules)
+	var faults config.Faults
+	for i, r := range resources {
+		for _, p := range problems[i] {
+			faults = append(faults, r.Fault("spec."+p.Path, "%v", p.Err))
+		}
+	}
+	return b, faults
+}
+
+func (e *enricher) consume(ctx context.Context) error {
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return nil
+	}
+	return e.bus.Consume(ctx, bus.ConsumerSpec{
+		Stream:      e.Root.RawStream().Name,
+		Durable:     Service,
+		Filters:     []string{string(e.Root) + ".raw.exchange.>"},
+		DeadSubject: func(reason string) string { return e.Root.Dead(Service, reason) },
+		Workers:     e.Workers,
+	}, e.enrich)
+}
+
+// lookout listens for other enrichers: batches that they read are no gaps.
+func (e *enricher) lookout(ctx context.Context) error {
+	own := e.Root.Beat(Service, e.Instance)
+	others := own[:len(own)-len(subject.Token(e.Instance))] + "*"
+	err := e.bus.Subscribe(ctx, others, func(d *bus.Delivery) {
+		if d.Subject != own {
+			e.ledger.Shared()
+		}
+	})
+	if errors.Is(err, bus.ErrClosed) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

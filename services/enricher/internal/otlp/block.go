@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package otlp
+
+import (
+	"math"
+
+	"github.com/busbar/busbar/services/enricher/internal/ident"
+)
+
+// block is what one process adds to the messages of a chunk.
+type block struct {
+	process     *process
+	spans       []byte // encoded Spans, each a field of ScopeSpans
+	count       int    // of them
+	series      map[key]*series
+	sorted      []*series
+	first, last uint64 // ends of exchanges, nanoseconds since the epoch
+}
+
+// newBlock returns an empty block, one used before if there is one.
+func (e *Encoder) newBlock(p *process) *block {
+	if e.used == len(e.blocks) {
+		e.blocks = append(e.blocks, &block{series: map[key]*series{}})
+	}
+	b := e.blocks[e.used]
+	e.used++
+	clear(b.series)
+	*b = block{process: p, spans: b.spans[:0], series: b.series, sorted: b.sorted[:0], first: math.MaxUint64}
+	return b
+}
+
+// Fields of the messages around spans and metrics. Those of traces and metrics have the same numbers.
+const (
+	requestResources   = tag(1<<3 | wireBytes) // ResourceSpans, ResourceMetrics
+	resourceResource   = tag(1<<3 | wireBytes)
+	resourceScopes     = tag(2<<3 | wireBytes) // ScopeSpans, ScopeMetrics
+	scopeScope         = tag(1<<3 | wireBytes)
+	scopeRecords       = tag(2<<3 | wireBytes) // Span, Metric
+	scopeName          = tag(1<<3 | wireBytes)
+	scopeVersion       = tag(2<<3 | wireBytes)
+	resourceAttributes = tag(1<<3 | wireBytes)
+)
+
+// appendResourceRecords appends a ResourceSpans or ResourceMetrics with one scope to the data.
+func (e *Encoder) appendResourceRecords(resource, records []byte) {
+	scope := fieldSize(len(e.scope)) + len(records)
+	b := appendHead(e.data, requestResources, fieldSize(len(resource))+fieldSize(scope))
+	b = appendField(b, resourceResource, resource)
+	b = appendHead(b, resourceScopes, scope)
+	b = appendField(b, scopeScope, e.scope)
+	e.data = append(b, records...)
+}
+
+func appendResource(attributes []ident.Attribute) []byte {
+	var b []byte
+	for _, a := range attributes {
+		if a.Text == "" {
+			b = appendInt(b, resourceAttributes, a.Key, uint64(a.Int)) //nolint:gosec // not negative
+			continue
+		}
+		b = appendText(b, resourceAttributes, a.Key, a.Text)
+	}
+	return b
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package otlp turns batches of exchanges into OTLP messages: a span for each exchange, and histograms over all of them.
+//
+// The same batch always gives the same messages, cut at the same exchanges: where to cut is decided by the batch alone, never by what
+// was seen before. Routes and the addresses in metrics do depend on the past (packages route and peer), so the bytes of a
+// message may differ between two tries, but not which exchanges it is about. That is what lets a redelivered batch
+// be recognised part by part.
+package otlp
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/peer"
+	"github.com/busbar/busbar/services/enricher/internal/route"
+)
+
+// MaxMessage bounds the messages that are made, in bytes.
+const MaxMessage = 512 << 10
+
+// Message is one OTLP request about one service.
+type Message struct {
+	Signal             subject.Signal
+	Namespace, Service string // true names
+	Part               string // names the message among those of its batch
+	Items              int    // spans or data points
+	Data               []byte
+}
+
+// Result is what became of a batch. It is valid until the next batch is encoded.
+type Result struct {
+	Messages []Message
+	// Lost counts the exchanges that were left out, by reason.
+	Lost map[string]int
+	// Malformed counts the processes whose OTEL_RESOURCE_ATTRIBUTES had to be left out.
+	Malformed int
+}
+
+// Encoder makes messages. It keeps buffers from one batch to the next and is for one goroutine at a time; Routes and Peers
+// may be shared.
+type Encoder struct {
+	Routes   *route.Routes
+	Peers    *peer.Peers
+	Producer ident.Producer
+
+	// Of the batch at hand.
+	addresses []string
+	processes []process
+	groups    []*group
+	result    Result
+	chunk     int      // number of the chunk at hand, from 1
+	blocks    []*block // of that chunk; the others wait to be used again
+	used      int      // blocks in use
+
+	// Scratch.
+	span, point, points, url, metrics, scope []byte
+
+	data []byte // of all messages
+
+	instruments []instrument
+	durations   [durationBounds]float64
+	sizes       [sizeBounds]float64
+}
+
+// NewEncoder returns an Encoder.
+func NewEncoder(routes *route.Routes, peers *peer.Peers, by ident.Producer) *Encoder {
+	e := &Encoder{Routes: routes, Peers: peers, Producer: by}
+	e.instruments, e.durations, e.sizes = instruments(), durations(), sizes()
+	e.scope = appendField(appendField(nil, scopeName, by.Name), scopeVersion, by.Version)
+	return e
+}
+
+// process is a process of the batch, identified when its first exchange comes.
+type process struct {
+	group    *group
+	resource []byte // encoded Resource
+	server   *route.Service
+	client   *route.Service
+	charged  int    // chunk in which room for the resource was set aside
+	block    *block // in the chunk at hand, once it has something
+}
+
+// group is a service of the batch.
+type group struct {
+	namespace, name string
+	id              string // both
+	exchanges       []int  // indexes
+}
+
+// Encode makes the messages of a batch in a fixed order: for each service and chunk of its exchanges, traces and metrics.
+func (e *Encoder) Encode(batch *eventv1.ExchangeBatch) Result {
+	e.begin(batch)
+	for i, g := range e.groups {
+		e.encodeGroup(batch, g, strconv.Itoa(i))
+	}
+	return e.result
+}
+
+// begin sorts exchanges into services.
+func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
+	e.result = Result{Messages: e.result.Messages[:0], Lost: map[string]int{}}
+	e.chunk = 1
+	e.data = e.data[:0]
+	e.addresses = e.addresses[:0]
+	for _, raw := range batch.GetAddresses() {
+		e.addresses = append(e.addresses, address(raw))
+	}
+	clear(e.processes)
+	e.processes = slices.Grow(e.processes[:0], len(batch.GetProcesses()))[:len(batch.GetProcesses())]
+	e.groups = e.groups[:0]
+	groups := map[[2]string]*group{}
+	for i, x := range batch.GetExchanges() {
+		if int(x.GetProcess()) >= len(e.processes) {
+			e.result.Lost[LossProcess]++
+			continue
+		}
+		p := &e.processes[x.GetProcess()]
+		if p.group == nil {
+			e.identify(p, batch.GetProcesses()[x.GetProcess()], batch.GetOrigin().GetNode(), groups)
+		}
+		p.group.exchanges = append(p.group.exchanges, i)
+	}
+	slices.SortFunc(e.groups, func(a, b *group) int {
+		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
+	})
+}
+
+func (e *Encoder) identify(p *process, raw *eventv1.Process, node string, groups map[[2]string]*group) {
+	id, err := ident.Of(raw, text(node), e.Producer)
+	if err != nil {
+		e.result.Malformed++
+	}
+	names := [2]string{id.Namespace, id.Name}
+	if p.group = groups[names]; p.group == nil {
+		p.group = &group{namespace: id.Namespace, name: id.Name, id: id.Namespace + "/" + id.Name}
+		groups[names] = p.group
+		e.groups = append(e.groups, p.group)
+	}
+	p.resource = appendResource(id.Attributes)
+	p.server = e.Routes.Service(p.group.id, id.Name, route.Server)
+	p.client = e.Routes.Service(p.group.id, id.Name, route.Client)
+}
+
+// Worst cases, in bytes, of what an exchange adds to the larger of the two messages, besides its texts, and of what a
+// process adds besides its resource. A test holds them against the encoder.
+const (
+	exchangeCost = 1800
+	processCost  = 1200
+)
+
+// encodeGroup cuts the exchanges of a service into chunks and encodes each.
+func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group, name string) {
+	var x exchange
+	size, first := 0, e.chunk
+	flush := func() {
+		e.flush(g, name+"."+strconv.Itoa(e.chunk-first))
+		size = 0
+		e.chunk++
+	}
+	for _, i := range g.exchanges {
+		raw := batch.GetExchanges()[i]
+		if loss := e.read(raw, &x); loss != "" {
+			e.result.Lost[loss]++
+			continue
+		}
+		p := &e.processes[raw.GetProcess()]
+		cost := exchangeCost + 4*max(len(x.path), route.MaxPattern) + 3*len(x.host) + len(x.agent)
+		if size > 0 && size+cost+processCost+len(p.resource) > MaxMessage {
+			flush()
+		}
+		if p.charged != e.chunk {
+			p.charged = e.chunk
+			size += processCost + len(p.resource)
+		}
+		size += cost
+		e.add(p, &x, batch.GetOrigin(), i)
+	}
+	flush()
+}
+
+// add takes an exchange into the chunk at hand.
+func (e *Encoder) add(p *process, x *exchange, origin *eventv1.Origin, index int) {
+	routes := p.server
+	if x.side == route.Client {
+		routes = p.client
+	}
+	r := routes.Route(x.path, x.proven())
+	if r.Ignored {
+		e.result.Lost[LossIgnored]++
+		return
+	}
+	x.route = r.Name
+	if p.block == nil {
+		p.block = e.newBlock(p)
+	}
+	b := p.block
+	b.first, b.last = min(b.first, x.end), max(b.last, x.end)
+	b.count++
+	e.span = e.appendSpan(e.span[:0], x, origin, index)
+	b.spans = appendField(b.spans, scopeRecords, e.span)
+	e.count(b, p.group.id, x)
+}
+
+// flush ends the chunk at hand. If all of it was ignored, there is no message.
+func (e *Encoder) flush(g *group, part string) {
+	blocks := e.blocks[:e.used]
+	e.used = 0
+	if len(blocks) == 0 {
+		return
+	}
+	traces := Message{Signal: subject.Traces, Namespace: g.namespace, Service: g.name, Part: "traces." + part}
+	start := len(e.data)
+	for _, b := range blocks {
+		e.appendResourceRecords(b.process.resource, b.spans)
+		traces.Items += b.count
+	}
+	traces.Data = e.data[start:]
+	metrics := Message{Signal: subject.Metrics, Namespace: g.namespace, Service: g.name, Part: "metrics." + part}
+	start = len(e.data)
+	for _, b := range blocks {
+		var points int
+		e.metrics, points = e.appendMetrics(e.metrics[:0], scopeRecords, b)
+		e.appendResourceRecords(b.process.resource, e.metrics)
+		metrics.Items += points
+		b.process.block = nil
+	}
+	metrics.Data = e.data[start:]
+	e.result.Messages = append(e.result.Messages, traces, metrics)
+}

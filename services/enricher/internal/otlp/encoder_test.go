@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package otlp_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/otlp"
+	"github.com/busbar/busbar/services/enricher/internal/peer"
+	"github.com/busbar/busbar/services/enricher/internal/route"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files") //nolint:gochecknoglobals // a test flag
+
+const (
+	server = eventv1.Role_ROLE_SERVER
+	client = eventv1.Role_ROLE_CLIENT
+)
+
+func decodeTraces(t testing.TB, m otlp.Message) ptrace.Traces {
+	t.Helper()
+	request := ptraceotlp.NewExportRequest()
+	if err := request.UnmarshalProto(m.Data); err != nil {
+		t.Fatalf("%s: %v", m.Part, err)
+	}
+	if got := request.Traces().SpanCount(); got != m.Items {
+		t.Errorf("%s: %d spans, header says %d", m.Part, got, m.Items)
+	}
+	return request.Traces()
+}
+
+func decodeMetrics(t testing.TB, m otlp.Message) pmetric.Metrics {
+	t.Helper()
+	request := pmetricotlp.NewExportRequest()
+	if err := request.UnmarshalProto(m.Data); err != nil {
+		t.Fatalf("%s: %v", m.Part, err)
+	}
+	if got := request.Metrics().DataPointCount(); got != m.Items {
+		t.Errorf("%s: %d points, header says %d", m.Part, got, m.Items)
+	}
+	return request.Metrics()
+}
+
+// document shows messages as the JSON of OTLP. It fails unless pdata writes as many bytes as it read.
+func document(t *testing.T, messages []otlp.Message) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	for _, m := range messages {
+		var text, again []byte
+		var err error
+		want := len(m.Data)
+		if m.Signal == subject.Traces {
+			td := decodeTraces(t, m)
+			text, err = (&ptrace.JSONMarshaler{}).MarshalTraces(td)
+			again, _ = ptraceotlp.NewExportRequestFromTraces(td).MarshalProto()
+			eachSpan(td, func(s ptrace.Span) {
+				if s.Status().Code() == ptrace.StatusCodeUnset {
+					want += 2 // pdata writes the empty status
+				}
+				if s.ParentSpanID().IsEmpty() {
+					want += 2 // and the empty parent
+				}
+			})
+		} else {
+			md := decodeMetrics(t, m)
+			text, err = (&pmetric.JSONMarshaler{}).MarshalMetrics(md)
+			again, _ = pmetricotlp.NewExportRequestFromMetrics(md).MarshalProto()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(again) != want {
+			t.Errorf("%s: pdata writes %d bytes of what it read, not %d: something was not understood", m.Part, len(again), want)
+		}
+		fmt.Fprintf(&out, "// %s %s %q/%q, %d items\n", m.Part, m.Signal, m.Namespace, m.Service, m.Items)
+		if err := json.Indent(&out, text, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		out.WriteByte('\n')
+	}
+	return out.Bytes()
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	parent := func(x *eventv1.Exchange) { x.ParentSpanId = []byte("parent00") }
+	for name, b := range map[string]*eventv1.ExchangeBatch{
+		"server": batch(
+			with(get(server, "/users/17", 200), parent),
+			with(get(server, "/users/18", 503), func(x *eventv1.Exchange) { x.StartUnixNano += 5 * millisecond }),
+		),
+		"client": batch(
+			with(with(get(client, "/users/17", 404), parent), func(x *eventv1.Exchange) { x.Process = 1 }),
+			with(get(client, "/", 0), func(x *eventv1.Exchange) {
+				x.Process, x.Outcome, x.PeerAddress = 1, eventv1.Outcome_OUTCOME_RESET, 2
+				x.GetHttp().Host, x.ResponseBytes, x.ResponseHeadBytes = "", 0, 0
+			}),
+		),
+		"odd": batch(
+			with(get(server, "*", 200), func(x *eventv1.Exchange) { x.GetHttp().Method = "OPTIONS" }),
+			with(get(server, "/a\xff/b", 200), func(x *eventv1.Exchange) {
+				x.GetHttp().Method, x.GetHttp().UserAgent, x.GetHttp().MinorVersion = "get", "", 0
+				x.TraceId, x.SpanId, x.ParentSpanId = nil, nil, []byte("parent00")
+				x.EndNano, x.ResponseStartNano = 0, 1<<63
+				x.RequestHeadBytes, x.ResponseHeadBytes, x.ResponseBytes = 0, 500, 100
+			}),
+			with(get(client, "/files/reports/jan", 200), func(x *eventv1.Exchange) { x.GetHttp().PathTruncated = true }),
+			with(get(client, "proxy.example:443", 200), func(x *eventv1.Exchange) { x.GetHttp().Method = "CONNECT" }),
+		),
+		"services": batch(
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.Process = 1 }),
+			get(server, "/", 200),
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.Process = 2 }),
+			get(client, "/", 200),
+		),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			result := newEncoder().Encode(b)
+			if len(result.Lost) > 0 || result.Malformed > 0 {
+				t.Errorf("lost %v, malformed %d", result.Lost, result.Malformed)
+			}
+			got := document(t, result.Messages)
+			file := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(file, got, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Errorf("messages (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestLosses(t *testing.T) {
+	t.Parallel()
+	bad := func(change func(x *eventv1.Exchange)) *eventv1.Exchange { return with(get(server, "/", 200), change) }
+	b := batch(
+		bad(func(x *eventv1.Exchange) { x.Process = 3 }),
+		bad(func(x *eventv1.Exchange) { x.LocalAddress = 9 }),
+		bad(func(x *eventv1.Exchange) { x.PeerAddress = 1 << 31 }),
+		bad(func(x *eventv1.Exchange) { x.PeerAddress = 3 }),
+		bad(func(x *eventv1.Exchange) { x.Role = 9 }),
+		bad(func(x *eventv1.Exchange) { x.StartUnixNano = 0 }),
+		bad(func(x *eventv1.Exchange) { x.StartUnixNano = 1<<64 - 1 }),
+		bad(func(x *eventv1.Exchange) { x.Protocol = nil }),
+		bad(func(x *eventv1.Exchange) { x.GetHttp().Path = "/healthz" }),
+		get(server, "/good", 200),
+	)
+	b.Addresses = append(b.Addresses, []byte{1, 2, 3})
+	b.Processes[0].OtelResourceAttributes = "%"
+	book, _ := route.NewBook([]*configv1.RouteRules{{Ignore: []string{"/healthz"}}})
+	result := otlp.NewEncoder(route.New(book, nil), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b)
+	want := map[string]int{"process": 1, "address": 3, "role": 1, "time": 2, "protocol": 1, "ignored": 1}
+	if d := cmp.Diff(want, result.Lost); d != "" || result.Malformed != 1 {
+		t.Errorf("malformed %d, lost (-want +got):\n%s", result.Malformed, d)
+	}
+	if len(result.Messages) != 2 || result.Messages[0].Items != 1 {
+		t.Errorf("messages %+v", result.Messages)
+	}
+}
+
+func TestNothingOfNothing(t *testing.T) {
+	t.Parallel()
+	for _, b := range []*eventv1.ExchangeBatch{{}, batch(), batch(with(get(server, "/", 200), func(x *eventv1.Exchange) { x.Protocol = nil }))} {
+		if result := newEncoder().Encode(b); len(result.Messages) > 0 {
+			t.Errorf("%d messages", len(result.Messages))
+		}
+	}
+}
+
+// Large batches are cut; nothing is lost, nothing is twice, and no interval of a series overlaps another.
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	b := traffic(1000)
+	messages := newEncoder().Encode(b).Messages
+	spans, parts, last := map[pcommon.SpanID]int{}, map[string]bool{}, map[string]pcommon.Timestamp{}
+	counted := uint64(0)
+	for _, m := range messages {
+		if len(m.Data) > otlp.MaxMessage || parts[m.Part] {
+			t.Errorf("%s: %d bytes, seen before: %v", m.Part, len(m.Data), parts[m.Part])
+		}
+		parts[m.Part] = true
+		if m.Signal == subject.Traces {
+			eachSpan(decodeTraces(t, m), func(s ptrace.Span) { spans[s.SpanID()]++ })
+			continue
+		}
+		eachPoint(decodeMetrics(t, m), func(series string, p pmetric.HistogramDataPoint) {
+			if p.StartTimestamp() < last[series] || p.Timestamp() <= p.StartTimestamp() {
+				t.Errorf("%s: interval from %d to %d, the one before ended at %d", series, p.StartTimestamp(), p.Timestamp(), last[series])
+			}
+			last[series] = p.Timestamp()
+			if strings.HasPrefix(series, "http.server.request.duration") {
+				counted += p.Count()
+			}
+		})
+	}
+	if len(messages) < 4 || len(messages) > 10 || len(spans) != 1000 || counted != 1000 {
+		t.Errorf("%d messages, %d spans, %d counted", len(messages), len(spans), counted)
+	}
+}
+
+func eachSpan(td ptrace.Traces, fn func(ptrace.Span)) {
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, s := range ss.Spans().All() {
+				fn(s)
+			}
+		}
+	}
+}
+
+func eachPoint(md pmetric.Metrics, fn func(series string, p pmetric.HistogramDataPoint)) {
+	for _, rm := range md.ResourceMetrics().All() {
+		for _, sm := range rm.ScopeMetrics().All() {
+			for _, m := range sm.Metrics().All() {
+				for _, p := range m.Histogram().DataPoints().All() {
+					fn(fmt.Sprint(m.Name(), rm.Resource().Attributes().AsRaw(), p.Attributes().AsRaw()), p)
+				}
+			}
+		}
+	}
+}
+
+// The worst there can be stays within the bound, and the cut does not depend on rules or on what was learned.
+func TestCutsByInputAlone(t *testing.T) {
+	t.Parallel()
+	b := batch()
+	b.Processes = nil
+	for i := range 2000 {
+		b.Processes = append(b.Processes, &eventv1.Process{
+			Pid: uint32(i), OtelServiceName: "one", OtelResourceAttributes: strings.Repeat("a", i) + "=" + strings.Repeat("b", i),
+		})
+		x := get([]eventv1.Role{server, client}[i%2], "/"+strings.Repeat("a/", i%300)+fmt.Sprint("x", i), uint32(100+i%900))
+		x.Process = uint32(i)
+		x.TraceId, x.SpanId = fmt.Appendf(nil, "%016d", i), fmt.Appendf(nil, "%08d", i)
+		x.PeerAddress, x.LocalAddress = 2, 2
+		x.GetHttp().Host, x.GetHttp().UserAgent = strings.Repeat("h", i), strings.Repeat("u", 3*i)
+		x.GetHttp().Method = strings.Repeat("M", i%60)
+		b.Exchanges = append(b.Exchanges, x)
+	}
+	cuts := func(rules *configv1.RouteRules) (cuts []pcommon.SpanID) {
+		book, _ := route.NewBook([]*configv1.RouteRules{rules})
+		for _, m := range otlp.NewEncoder(route.New(book, nil), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b).Messages {
+			if len(m.Data) > otlp.MaxMessage {
+				t.Errorf("%s has %d bytes", m.Part, len(m.Data))
+			}
+			if m.Signal == subject.Traces {
+				cuts = append(cuts, decodeTraces(t, m).ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).SpanID())
+			}
+		}
+		return cuts
+	}
+	byPath := cuts(&configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH})
+	if d := cmp.Diff(byPath, cuts(&configv1.RouteRules{Patterns: []string{"/" + strings.Repeat("p", route.MaxPattern-3) + "/*", "/**"}})); d != "" {
+		t.Errorf("cuts: %s", d)
+	}
+}
+
+func TestSameBatchSameBytes(t *testing.T) {
+	t.Parallel()
+	reused := newEncoder()
+	reused.Encode(traffic(300))
+	for _, n := range []int{1, 10, 400} {
+		b := traffic(n)
+		if d := cmp.Diff(newEncoder().Encode(b).Messages, newEncoder().Encode(b).Messages); d != "" {
+			t.Errorf("two encoders: %s", d)
+		}
+		first := slices.Clone(reused.Encode(b).Messages)
+		for i := range first {
+			first[i].Data = slices.Clone(first[i].Data)
+		}
+		if d := cmp.Diff(first, reused.Encode(b).Messages); d != "" {
+			t.Errorf("one encoder twice: %s", d)
+		}
+	}
+}
+
+func TestAddressesInMetricsAreBounded(t *testing.T) {
+	t.Parallel()
+	b := batch()
+	for i := range 1000 {
+		b.Exchanges = append(b.Exchanges, with(get(client, "/", 200), func(x *eventv1.Exchange) { x.GetHttp().Host = fmt.Sprintf("host-%d", i) }))
+	}
+	addresses := map[string]uint64{}
+	for _, m := range newEncoder().Encode(b).Messages {
+		if m.Signal == subject.Metrics {
+			eachPoint(decodeMetrics(t, m), func(series string, p pmetric.HistogramDataPoint) {
+				if strings.HasPrefix(series, "http.client.request.duration") {
+					a, _ := p.Attributes().Get("server.address")
+					addresses[a.Str()] += p.Count()
+				}
+			})
+		}
+	}
+	if len(addresses) != peer.MaxAddresses+1 || addresses["other"] != 1000-peer.MaxAddresses {
+		t.Errorf("%d addresses, %d other", len(addresses), addresses["other"])
+	}
+}
+
+func FuzzEncode(f *testing.F) {
+	for _, b := range []*eventv1.ExchangeBatch{{}, batch(get(server, "/users/1", 200), get(client, "/", 0)), traffic(20)} {
+		data, err := b.MarshalVT()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b eventv1.ExchangeBatch
+		if b.UnmarshalVT(data) != nil {
+			return
+		}
+		result := newEncoder().Encode(&b)
+		spans, lost := 0, 0
+		for _, n := range result.Lost {
+			lost += n
+		}
+		for _, m := range result.Messages {
+			if len(m.Data) > otlp.MaxMessage {
+				t.Errorf("%s has %d bytes", m.Part, len(m.Data))
+			}
+			if m.Signal == subject.Traces {
+				spans += decodeTraces(t, m).SpanCount()
+			} else {
+				decodeMetrics(t, m)
+			}
+		}
+		if spans+lost != len(b.GetExchanges()) {
+			t.Errorf("%d exchanges gave %d spans, %d were lost", len(b.GetExchanges()), spans, lost)
+		}
+	})
+}
+
+func BenchmarkEnrich(b *testing.B) {
+	const exchanges = 500
+	data, err := traffic(exchanges).MarshalVT()
+	if err != nil {
+		b.Fatal(err)
+	}
+	perExchange := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/exchanges, "ns/exchange")
+	}
+	b.Run("all", func(b *testing.B) {
+		e := newEncoder()
+		b.ReportAllocs()
+		for b.Loop() {
+			var batch eventv1.ExchangeBatch
+			if err := batch.UnmarshalVT(data); err != nil {
+				b.Fatal(err)
+			}
+			e.Encode(&batch)
+		}
+		perExchange(b)
+	})
+	b.Run("encode", func(b *testing.B) {
+		e, batch := newEncoder(), traffic(exchanges)
+		b.ReportAllocs()
+		for b.Loop() {
+			e.Encode(batch)
+		}
+		perExchange(b)
+	})
+}

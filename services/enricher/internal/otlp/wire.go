@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package otlp
+
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+)
+
+// The protobuf encoding, as far as OTLP messages need it. Writing them field by field was measured at less than a tenth of
+// building pdata and marshalling that, and allocates nothing; the tests read every message back with pdata.
+
+// tag is a field's number and wire type: one byte for fields up to 15, which are all but one of those used.
+type tag byte
+
+const (
+	wireVarint  = 0
+	wireFixed64 = 1
+	wireBytes   = 2
+)
+
+func appendVarint(b []byte, t tag, v uint64) []byte {
+	return binary.AppendUvarint(append(b, byte(t)), v)
+}
+
+func appendFixed64(b []byte, t tag, v uint64) []byte {
+	return binary.LittleEndian.AppendUint64(append(b, byte(t)), v)
+}
+
+func appendDouble(b []byte, t tag, v float64) []byte {
+	return appendFixed64(b, t, math.Float64bits(v))
+}
+
+// appendHead begins a field of n bytes; the caller appends them.
+func appendHead(b []byte, t tag, n int) []byte {
+	return binary.AppendUvarint(append(b, byte(t)), uint64(n))
+}
+
+// appendField appends a string, bytes or a message that is already encoded.
+func appendField[T string | []byte](b []byte, t tag, v T) []byte {
+	return append(appendHead(b, t, len(v)), v...)
+}
+
+// fieldSize is the size of a field of n bytes with its head.
+func fieldSize(n int) int { return 1 + varintSize(uint64(n)) + n }
+
+func varintSize(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
+
+// Fields of KeyValue and AnyValue.
+const (
+	keyValueKey    = tag(1<<3 | wireBytes)
+	keyValueValue  = tag(2<<3 | wireBytes)
+	anyValueString = tag(1<<3 | wireBytes)
+	anyValueInt    = tag(3<<3 | wireVarint)
+)
+
+// appendText appends an attribute, a KeyValue in field t, with a string.
+func appendText[T string | []byte](b []byte, t tag, key string, value T) []byte {
+	n := fieldSize(len(value))
+	b = appendHead(b, t, fieldSize(len(key))+fieldSize(n))
+	b = appendField(b, keyValueKey, key)
+	b = appendHead(b, keyValueValue, n)
+	return appendField(b, anyValueString, value)
+}
+
+// appendInt appends an attribute with an integer, which is not negative.
+func appendInt(b []byte, t tag, key string, value uint64) []byte {
+	n := 1 + varintSize(value)
+	b = appendHead(b, t, fieldSize(len(key))+fieldSize(n))
+	b = appendField(b, keyValueKey, key)
+	b = appendHead(b, keyValueValue, n)
+	return appendVarint(b, anyValueInt, value)
+}

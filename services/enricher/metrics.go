@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enricher
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/metric"
+	"github.com/busbar/busbar/services/enricher/internal/origin"
+	"github.com/busbar/busbar/services/enricher/internal/otlp"
+)
+
+// metrics are what an enricher tells of itself: exchanges = spans + dropped.
+type metrics struct {
+	exchanges, spans, points prometheus.Counter
+	malformed, gaps          prometheus.Counter
+	drops                    *metric.Drops
+
+	mu      sync.Mutex
+	dropped map[string]uint64 // by reason, for the heartbeat
+}
+
+func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return metric.Register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "busbar_" + name, Help: help}))
+	}
+	metric.Register(reg, probeDrops{ledger, prometheus.NewDesc("busbar_probe_dropped_records",
+		"Records that a probe lost in its present run, as it last said, by node and reason.", []string{"node", "reason"}, nil)})
+	return &metrics{
+		exchanges: counter("enricher_exchanges_total", "Exchanges that were read."),
+		spans:     counter("enricher_spans_total", "Spans that were made of them."),
+		points:    counter("enricher_data_points_total", "Data points that were made of them."),
+		malformed: counter("enricher_malformed_attributes_total", "Processes, once per batch, whose OTEL_RESOURCE_ATTRIBUTES cannot be read."),
+		gaps: counter("gap_batches_total",
+			"Batches of probes that never came. Counted while this is the only enricher, after 64 later ones have come."),
+		drops:   metric.NewDrops(reg),
+		dropped: map[string]uint64{},
+	}
+}
+
+// count counts a batch that has been enriched and stored.
+func (m *metrics) count(exchanges int, result otlp.Result) {
+	m.exchanges.Add(float64(exchanges))
+	m.malformed.Add(float64(result.Malformed))
+	for _, msg := range result.Messages {
+		if msg.Signal == subject.Traces {
+			m.spans.Add(float64(msg.Items))
+		} else {
+			m.points.Add(float64(msg.Items))
+		}
+	}
+	for reason, n := range result.Lost {
+		m.drops.Add(Service, reason, n)
+		m.mu.Lock()
+		m.dropped[reason] += uint64(n)
+		m.mu.Unlock()
+	}
+}
+
+// losses returns the exchanges left out since the start, by reason.
+func (m *metrics) losses() map[string]uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.dropped)
+}
+
+// probeDrops shows what probes said about themselves.
+type probeDrops struct {
+	ledger *origin.Ledger
+	desc   *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (p probeDrops) Describe(out chan<- *prometheus.Desc) { out <- p.desc }
+
+// Collect implements prometheus.Collector.
+func (p probeDrops) Collect(out chan<- prometheus.Metric) {
+	p.ledger.EachDropped(func(node, reason string, count uint64) {
+		out <- prometheus.MustNewConstMetric(p.desc, prometheus.GaugeValue, float64(count), node, reason)
+	})
+}
