@@ -31,6 +31,7 @@ import (
 type Kernel interface {
 	Read(ctx context.Context, sink kern.Sink) error
 	Decide(tgid uint32, v kern.Verdict) error
+	Forget(tgid uint32) error
 	Drops() map[string]uint64
 }
 
@@ -181,6 +182,7 @@ func (a *Agent) Process(p *kern.Process, file, _, env []byte) {
 		a.table.Exit(p.TGID)
 		if w := a.watched[p.TGID]; w != nil {
 			a.leave(w)
+			a.forget(w)
 		}
 	}
 }

@@ -79,6 +79,13 @@ func (f *fakeKernel) Decide(tgid uint32, v kern.Verdict) error {
 	return nil
 }
 
+func (f *fakeKernel) Forget(tgid uint32) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.verdicts, tgid)
+	return nil
+}
+
 func (f *fakeKernel) Drops() map[string]uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -267,8 +274,8 @@ func TestAgentPublishesEveryExchangeOnce(t *testing.T) {
 	if v, ok := r.kernel.verdict(other); !ok || v != (kern.Verdict{Observe: true, Threads: true}) {
 		t.Errorf("verdict on a C program: %v, %t", v, ok)
 	}
-	if v, ok := r.kernel.verdict(self); ok {
-		t.Errorf("verdict on a Go program that is observed anyway: %v", v)
+	if v, ok := r.kernel.verdict(self); !ok || v != (kern.Verdict{Observe: true}) {
+		t.Errorf("verdict on a Go program: %v, %t", v, ok)
 	}
 }
 
@@ -371,9 +378,14 @@ func TestAgentFindsListeners(t *testing.T) {
 
 func TestAgentFollowsProcesses(t *testing.T) {
 	t.Parallel()
+	alive := child(t)
 	r := build(t, new(sel.Selector))
+	if _, ok := r.kernel.verdict(alive); !ok {
+		t.Error("the kernel was told nothing about a process that runs")
+	}
 	pid := uint32(1 << 28) // no such process: the records are all there is
 	r.kernel.give(func(s kern.Sink) {
+		s.Process(&kern.Process{Event: kern.Exit, TGID: alive}, nil, nil, nil)
 		s.Process(&kern.Process{Event: kern.Exec, TGID: pid, Parent: 1, Started: 5e9, Time: 6e9}, []byte("/opt/job"), nil, []byte("OTEL_SERVICE_NAME=job\x00"))
 		s.Process(&kern.Process{Event: kern.Fork, TGID: pid + 1, Parent: pid, Started: 7e9}, nil, nil, nil)
 		serve(s, pid, 80, "GET /parent HTTP/1.1\r\n\r\n")
@@ -381,6 +393,11 @@ func TestAgentFollowsProcesses(t *testing.T) {
 		serve(s, pid, 80, "GET /late HTTP/1.1\r\n\r\n")
 		serve(s, pid+1, 80, "GET /child HTTP/1.1\r\n\r\n")
 	})
+	for _, ended := range []uint32{alive, pid} {
+		if v, ok := r.kernel.verdict(ended); ok {
+			t.Errorf("the kernel still has verdict %v on process %d, which has ended", v, ended)
+		}
+	}
 	batches, events, _ := r.read(t)
 	got := map[string]string{}
 	for _, x := range batches[0].GetExchanges() {

@@ -16,15 +16,12 @@ import (
 type watched struct {
 	process  *proc.Process
 	slot     decode.Slot
-	observed bool // its exchanges are published
-	met      bool // its first exchange has been seen
-	told     kern.Verdict
+	observed bool          // its exchanges are published
+	met      bool          // its first exchange has been seen
+	told     *kern.Verdict // what the kernel was told last
 	// announced is what was last published about it.
 	announced eventv1.ProcessEvent_Kind
 }
-
-// undecided is what the kernel does with a process that it was told nothing about.
-var undecided = kern.Verdict{Observe: true} //nolint:gochecknoglobals // a constant of struct type
 
 // meetAll takes in the processes that ran before the agent, and announces those that listen: they are the services of the node.
 func (a *Agent) meetAll() {
@@ -43,11 +40,14 @@ func (a *Agent) meetAll() {
 
 // meet begins to watch a process, or what a process has become by an exec. The first decision is made without its ports: at exec
 // it listens on none. When they may change it the kernel is left to observe, until the first exchange decides.
+//
+// The kernel is told even what it would do anyway: a child has the verdict that its parent had when it forked, and an exec may
+// have come between an earlier decision and its arrival.
 func (a *Agent) meet(p *proc.Process) *watched {
 	if before := a.watched[p.PID()]; before != nil {
 		a.leave(before)
 	}
-	w := &watched{process: p, told: undecided}
+	w := &watched{process: p}
 	if a.table.Get(p.PID()) == p { // a full table does not hold it, and neither do we
 		a.watched[p.PID()] = w
 	}
@@ -119,14 +119,26 @@ func (a *Agent) judge(w *watched, listening func() []uint16) {
 // where a thread serves many requests in turns.
 func (a *Agent) tell(w *watched, observe bool) {
 	v := kern.Verdict{Observe: observe, Threads: observe && w.process.Info.GetLanguage() != eventv1.Language_LANGUAGE_GO}
-	if v == w.told || w.process.Ended() {
+	if w.process.Ended() || w.told != nil && v == *w.told {
 		return
 	}
 	if err := a.kernel.Decide(w.process.PID(), v); err != nil {
 		a.cfg.Log.Debug("verdict not applied", "pid", w.process.PID(), "error", err)
 		return // the map is full; what is not selected is dropped here instead
 	}
-	w.told = v
+	w.told = &v
+}
+
+// forget takes the verdict on a process that has ended out of the kernel. The kernel does so itself, unless the process ended while
+// the verdict was on its way.
+func (a *Agent) forget(w *watched) {
+	if w.told == nil {
+		return
+	}
+	w.told = nil
+	if err := a.kernel.Forget(w.process.PID()); err != nil {
+		a.cfg.Log.Debug("verdict not taken back", "pid", w.process.PID(), "error", err)
+	}
 }
 
 // announce publishes whether a process is observed, if that is news.
@@ -186,6 +198,7 @@ func (a *Agent) sweep() {
 	a.table.Sweep(func(p *proc.Process) {
 		if w := a.watched[p.PID()]; w != nil {
 			a.leave(w)
+			a.forget(w)
 		}
 	})
 	for pid, w := range a.watched {
