@@ -12,7 +12,6 @@ package enricher
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"runtime"
@@ -182,13 +181,9 @@ func (e *enricher) consume(ctx context.Context) error {
 func (e *enricher) lookout(ctx context.Context) error {
 	own := e.Root.Beat(Service, e.Instance)
 	others := own[:len(own)-len(subject.Token(e.Instance))] + "*"
-	err := e.bus.Subscribe(ctx, others, func(d *bus.Delivery) {
+	return e.bus.Subscribe(ctx, others, func(d *bus.Delivery) {
 		if d.Subject != own {
 			e.ledger.Shared()
 		}
 	})
-	if errors.Is(err, bus.ErrClosed) && ctx.Err() != nil {
-		return nil
-	}
-	return err
 }

@@ -34,6 +34,6 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	if err != nil {
 		return err
 	}
-	defer port.Close()
+	defer port.Close() //nolint:contextcheck // it closes after ctx has ended
 	return enricher.Run(ctx, cfg)
 }

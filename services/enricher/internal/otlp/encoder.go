@@ -149,7 +149,7 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, node string, groups
 // Worst cases, in bytes, of what an exchange adds to the larger of the two messages, besides its texts, and of what a
 // process adds besides its resource. A test holds them against the encoder.
 const (
-	exchangeCost = 1800
+	exchangeCost = 1300
 	processCost  = 1200
 )
 

@@ -29,7 +29,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/route"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files") //nolint:gochecknoglobals // a test flag
+var update = flag.Bool("update", false, "rewrite golden files")
 
 const (
 	server = eventv1.Role_ROLE_SERVER
@@ -279,6 +279,47 @@ func TestCutsByInputAlone(t *testing.T) {
 	byPath := cuts(&configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH})
 	if d := cmp.Diff(byPath, cuts(&configv1.RouteRules{Patterns: []string{"/" + strings.Repeat("p", route.MaxPattern-3) + "/*", "/**"}})); d != "" {
 		t.Errorf("cuts: %s", d)
+	}
+}
+
+// Everything at its longest, every exchange a series of its own: messages still fit, and are not cut much too small.
+func TestWorstCaseFits(t *testing.T) {
+	t.Parallel()
+	pattern := "/{" + strings.Repeat("p", route.MaxPattern-3) + "}"
+	for _, tc := range []struct {
+		name       string
+		role       eventv1.Role
+		host, path string
+		processes  int
+		rules      *configv1.RouteRules
+	}{
+		{"long route", client, "", "/x", 1, &configv1.RouteRules{Patterns: []string{pattern}}},
+		{"long path", client, strings.Repeat("h", 200), "/" + strings.Repeat("p", 400), 1, &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH}},
+		{"many processes", server, "", "/x", 900, &configv1.RouteRules{Patterns: []string{pattern}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := batch()
+			b.Processes, b.Addresses = nil, [][]byte{bytes.Repeat([]byte{0xff}, 16), bytes.Repeat([]byte{0xfe}, 16)}
+			for i := range 900 {
+				if i < tc.processes {
+					b.Processes = append(b.Processes, &eventv1.Process{Pid: uint32(i), OtelServiceName: "shop"})
+				}
+				x := get(tc.role, tc.path, uint32(500+i%400))
+				x.Process, x.PeerPort, x.LocalPort = uint32(i%tc.processes), 60000, 60000
+				x.RequestBytes, x.ResponseBytes, x.ParentSpanId = 1<<63, 1<<63, []byte("parent00")
+				x.GetHttp().Method, x.GetHttp().Host, x.GetHttp().UserAgent = strings.Repeat("M", 40), tc.host, strings.Repeat("u", 200)
+				b.Exchanges = append(b.Exchanges, x)
+			}
+			book, _ := route.NewBook([]*configv1.RouteRules{tc.rules})
+			largest := 0
+			for _, m := range otlp.NewEncoder(route.New(book, nil), peer.New(nil), ident.Producer{Name: "busbar", Version: "v10.10.10"}).Encode(b).Messages {
+				largest = max(largest, len(m.Data))
+			}
+			if largest > otlp.MaxMessage || largest < otlp.MaxMessage*6/10 {
+				t.Errorf("the largest message has %d of %d bytes", largest, otlp.MaxMessage)
+			}
+		})
 	}
 }
 
