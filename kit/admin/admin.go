@@ -107,7 +107,7 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 type Port struct {
 	listener net.Listener
 	server   *http.Server
-	served   chan error
+	served   chan struct{}
 }
 
 // Open serves the pages on addr, "host:port", until Close. From the end of ctx on, /readyz fails with "stopping", so that
@@ -126,9 +126,12 @@ func (a *Admin) Open(ctx context.Context, addr string) (*Port, error) {
 	p := &Port{
 		listener: listener,
 		server:   &http.Server{Handler: a.Handler(), ReadHeaderTimeout: headerTimeout},
-		served:   make(chan error, 1),
+		served:   make(chan struct{}),
 	}
-	go func() { p.served <- p.server.Serve(listener) }()
+	go func() {
+		defer close(p.served)
+		_ = p.server.Serve(listener) // until Close
+	}()
 	return p, nil
 }
 

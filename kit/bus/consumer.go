@@ -28,6 +28,8 @@ type consumer struct {
 
 	held  map[place]*holding
 	bytes int
+
+	background sync.WaitGroup // workers, and the making of the consumer
 }
 
 // place identifies a message for as long as streams live and beyond.
@@ -74,9 +76,8 @@ func (c *consumer) run(ctx context.Context) error {
 
 	handlers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var workers sync.WaitGroup
 	for range c.spec.Workers {
-		workers.Go(func() { c.worker(handlers, ctx) })
+		c.background.Go(func() { c.worker(handlers, ctx) })
 	}
 	err = c.loop(ctx)
 	if !c.bus.nc.IsConnected() || sub.Drain() != nil {
@@ -85,7 +86,7 @@ func (c *consumer) run(ctx context.Context) error {
 	}
 	c.drain(drained, cancel)
 	close(c.done)
-	workers.Wait()
+	c.background.Wait()
 	return err
 }
 
@@ -116,7 +117,7 @@ func (c *consumer) loop(ctx context.Context) error {
 			c.pull.lost = true // the server may have come back without the consumer
 			attempts = 0
 		case <-repair.C:
-			go c.ensure(ctx)
+			c.background.Go(func() { c.ensured <- c.bus.ensureConsumer(ctx, c.spec) }) // beside the loop, which keeps messages alive
 		case err := <-c.ensured:
 			ensuring = false
 			if err != nil {
@@ -132,11 +133,6 @@ func (c *consumer) loop(ctx context.Context) error {
 			return ErrClosed
 		}
 	}
-}
-
-// ensure makes the consumer beside the loop, which goes on keeping messages alive.
-func (c *consumer) ensure(ctx context.Context) {
-	c.ensured <- c.bus.ensureConsumer(ctx, c.spec)
 }
 
 // arrive takes in a message, or a status that the server sent in place of messages.

@@ -24,7 +24,7 @@ type dialer struct {
 
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: connectTimeout}).Dial(network, address) //nolint:noctx // the interface has no context
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).Dial(network, address)
 	d.remember(err)
 	return conn, err
 }

@@ -47,7 +47,7 @@ func (b *Bus) Publish(ctx context.Context, msgs ...Msg) error {
 }
 
 // PublishAsync sends msg and calls done, exactly once and on a goroutine that it must not block, when the stream has
-// stored it or when that has become impossible. Passing trouble, such as a lost connection, is waited out, for as long as
+// stored it or when that has become impossible, which may be before PublishAsync returns. Passing trouble, such as a lost connection, is waited out, for as long as
 // the Bus is open, with msg in the window. It returns ErrWindowFull instead of waiting for room; on any error it returns,
 // done is not called.
 func (b *Bus) PublishAsync(msg Msg, done func(error)) error {

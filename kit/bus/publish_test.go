@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,9 +68,7 @@ func TestPublishStoresWhatWasGiven(t *testing.T) {
 				t.Errorf("id %q, items %d", d.Header(bus.HeaderID), d.Items())
 			}
 			want := map[string]string{}
-			for k, v := range tt.msg.Header {
-				want[k] = v
-			}
+			maps.Copy(want, tt.msg.Header)
 			if tt.msg.Items > 0 {
 				want[bus.HeaderItems] = fmt.Sprint(tt.msg.Items)
 			}

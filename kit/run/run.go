@@ -37,8 +37,7 @@ func Status(name string, err error, stderr io.Writer, asked bool) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) || asked && errors.Is(err, context.Canceled) {
 		return 0
 	}
-	var silent *silentError
-	if !errors.As(err, &silent) {
+	if _, silent := errors.AsType[*silentError](err); !silent {
 		_, _ = fmt.Fprintf(stderr, "%s: %v\n", name, err)
 	}
 	if s, ok := errors.AsType[interface {

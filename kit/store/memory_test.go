@@ -21,8 +21,7 @@ func TestMemoryConforms(t *testing.T) {
 func TestMemoryForgetsTheLeastRecentlyUsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const max = 100 << 10
-		s := store.NewMemory(max)
+		s := store.NewMemory(100 << 10)
 		value := make([]byte, 1000)
 		has := func(key string) bool {
 			_, ok, err := s.Get(t.Context(), key)
