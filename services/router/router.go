@@ -112,9 +112,9 @@ type router struct {
 	bus     *bus.Bus
 	metrics *metrics
 	plan    atomic.Pointer[plan.Plan]
-	ready   chan struct{} // closed when there is a plan
-	start   sync.Once     // closes it
-	missing atomic.Pointer[string]
+	ready   chan struct{}          // closed when there is a plan
+	start   sync.Once              // closes it
+	missing atomic.Pointer[string] // why streams of destinations could not be made; nil if they could
 }
 
 // watch keeps the plan that the resources ask for in force.
@@ -186,6 +186,7 @@ func (r *router) consume(ctx context.Context) error {
 const (
 	reasonSubject  = "subject"   // not one that holds OpenTelemetry data
 	reasonTooLarge = "too_large" // for the server, as it came
+	reasonPanic    = "panic"     // of a pipeline
 )
 
 // route takes one message through the plan in force.
@@ -202,8 +203,11 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 		}
 	}
 	r.metrics.count(res)
-	if res.Undecodable != nil {
-		return bus.Permanent(bus.ReasonUndecodable, res.Undecodable)
+	switch {
+	case errors.Is(res.Failed, plan.ErrPanic):
+		return bus.Permanent(reasonPanic, res.Failed)
+	case res.Failed != nil:
+		return bus.Permanent(bus.ReasonUndecodable, res.Failed)
 	}
 	return nil
 }

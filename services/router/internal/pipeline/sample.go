@@ -23,7 +23,8 @@ import (
 //   - A span kept for its error or duration is kept for certain, so its tracestate stays.
 //   - A trace that was sampled to a smaller share before stays: the ratio is one of the original traffic, and
 //     sampling twice at the same ratio is sampling once.
-//   - Records without a trace id cannot be sampled and stay. Logs have no tracestate.
+//   - Records without a trace id cannot be sampled and stay. Logs have no tracestate, and neither errors nor
+//     durations: a log shares the fate of its trace's randomness.
 type sample struct {
 	threshold  sampling.Threshold
 	state      string // the tracestate of a span that had none

@@ -7,6 +7,7 @@ package plan
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/busbar/busbar/contract/subject"
@@ -59,8 +60,9 @@ type Result struct {
 	Tallies []Tally
 	// Unrouted are records that no pipeline took, Ignored those of a signal that no destination in use takes.
 	Unrouted, Ignored int
-	// Undecodable says that pipelines had to look inside and could not. Outputs are those of the others.
-	Undecodable error
+	// Failed says that pipelines had to look inside and could not; it wraps ErrPanic if that is a mistake of the program.
+	// Outputs are those of the others.
+	Failed error
 }
 
 // Skip says that a pipeline does not take signals to a destination that has no use for them.
@@ -100,9 +102,9 @@ func (p *Plan) Route(ctx context.Context, m Message) Result {
 	var res Result
 	var whole []string // destinations that get the message as it came: once, however many pipelines say so
 	for _, r := range taking {
-		out, err := r.run(ctx, v)
+		out, err := r.guarded(ctx, v)
 		if err != nil {
-			res.Undecodable = err
+			res.Failed = fmt.Errorf("pipeline %s: %w", r.name, err)
 			continue
 		}
 		if out.tally.In > 0 || out.whole || out.tally.Effect.Faults != nil {
@@ -118,7 +120,7 @@ func (p *Plan) Route(ctx context.Context, m Message) Result {
 	for _, to := range whole {
 		res.Outputs = append(res.Outputs, Output{Destination: to, Part: to, Items: m.Items})
 	}
-	if res.Undecodable == nil {
+	if res.Failed == nil {
 		res.Unrouted = v.untaken()
 	}
 	return res

@@ -4,7 +4,9 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/busbar/busbar/services/router/internal/otlp"
@@ -22,6 +24,19 @@ type outcome struct {
 	whole  bool
 	chunks []otlp.Chunk
 	tally  Tally
+}
+
+// ErrPanic is why a pipeline failed that panicked.
+var ErrPanic = errors.New("panic")
+
+// guarded keeps a record that some function of the language cannot bear from what other pipelines make of the message.
+func (r *route) guarded(ctx context.Context, v *view) (out outcome, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%w: %v\n%s", ErrPanic, cause, debug.Stack())
+		}
+	}()
+	return r.run(ctx, v)
 }
 
 func (r *route) run(ctx context.Context, v *view) (out outcome, err error) {
