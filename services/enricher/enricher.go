@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"time"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -34,6 +35,9 @@ import (
 
 // Service is the name of the service on the bus.
 const Service = "enricher"
+
+// ackWait is how long the batches of an enricher that was killed wait for another. A batch takes milliseconds.
+const ackWait = 10 * time.Second
 
 // storeBytes bounds what is learned when no Store is given: some hundred thousand segments of paths.
 const storeBytes = 32 << 20
@@ -174,6 +178,7 @@ func (e *enricher) consume(ctx context.Context) error {
 		Filters:     []string{string(e.Root) + ".raw.exchange.>"},
 		DeadSubject: func(reason string) string { return e.Root.Dead(Service, reason) },
 		Workers:     e.Workers,
+		AckWait:     ackWait,
 	}, e.enrich)
 }
 
