@@ -34,6 +34,7 @@ func TestConnectTellsURLAndCause(t *testing.T) {
 		{"password is not shown", "nats://joe:secret@" + addr, []string{"nats://redacted@" + addr, "refused"}},
 		{"several", "nats://" + addr + ",nats://u:p@" + addr, []string{"nats://" + addr + ",nats://redacted@" + addr}},
 		{"no URL", "", []string{"no URL is given"}},
+		{"malformed", "nats://joe:secret@%zz", []string{"(malformed URL)"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

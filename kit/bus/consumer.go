@@ -29,7 +29,8 @@ type consumer struct {
 	held  map[place]*holding
 	bytes int
 
-	background sync.WaitGroup // workers, and the making of the consumer
+	retries, burials occasion
+	background       sync.WaitGroup // workers, and the making of the consumer
 }
 
 // place identifies a message for as long as streams live and beyond.

@@ -42,12 +42,15 @@ func (d *dialer) remember(err error) {
 	d.last = err
 }
 
-// explain returns the error of the client, or what was behind it.
+// explain returns the error of the client, or what was behind it, without the URL, which may hold a password.
 func (d *dialer) explain(err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if errors.Is(err, nats.ErrNoServers) && d.last != nil {
 		return d.last
+	}
+	if malformed, ok := errors.AsType[*url.Error](err); ok {
+		return malformed.Err
 	}
 	return err
 }

@@ -77,8 +77,12 @@ func TestKilledConsumerLosesNothing(t *testing.T) {
 	var seen recorder
 	consume(t, f.connect(t), s, func(_ context.Context, d *bus.Delivery) error { seen.add(d.Header(bus.HeaderID)); return nil })
 	f.drained(t)
-	if got := len(seen.with("")); got < n-50 || got > n {
-		t.Errorf("the other process handled %d messages", got)
+	distinct := map[string]bool{}
+	for _, id := range seen.with("") {
+		distinct[id] = true
+	}
+	if len(distinct) < n-50 { // the victim may have finished the first fifty
+		t.Errorf("the other process handled %d messages", len(distinct))
 	}
 	close(release)
 	stop()

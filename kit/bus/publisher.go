@@ -22,6 +22,8 @@ const (
 	noStreamWait = 5 * time.Second  // how long a missing stream may take to appear: a restart, an election, our own repair
 	firstRetry   = 100 * time.Millisecond
 	lastRetry    = 2 * time.Second
+
+	retriesBeforeLog = 5 // some two seconds
 )
 
 // publisher sends publications and matches the acknowledgements of streams to them. The client library has such a part;
@@ -38,6 +40,8 @@ type publisher struct {
 	lastID  uint64
 	closing bool
 	idle    chan struct{} // closed when closing and nothing is pending
+
+	delays occasion
 }
 
 // publication is a message on its way into a stream.
@@ -163,6 +167,9 @@ func (w *publisher) retry(p *publication, cause error) {
 		return
 	}
 	p.err = cause
+	if p.attempts >= retriesBeforeLog {
+		w.delays.warn(w.bus.log, "publication is delayed", "subject", p.msg.Subject, "attempts", p.attempts, "error", cause)
+	}
 	p.timer.Reset(backoff(p.attempts, firstRetry, lastRetry))
 }
 

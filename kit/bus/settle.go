@@ -56,12 +56,13 @@ func (c *consumer) settle(ctx context.Context, d *Delivery, err error) {
 		if err == nil {
 			return
 		}
-		c.bus.log.Warn("dead letter failed", "consumer", c.spec.Durable, "reason", reason, "error", err)
+		err = fmt.Errorf("bury it as %s: %w", reason, err)
 	}
 	delay, outcome := backoff(d.Attempt-1, firstDelay, lastDelay), "retried"
 	if wanted, ok := AsThrottled(err); ok {
 		delay, outcome = min(max(wanted, minThrottle), maxThrottle), "throttled"
 	}
+	c.retries.warn(c.bus.log, "message is retried", "consumer", c.spec.Durable, "subject", d.Subject, "attempt", d.Attempt, "delay", delay, "error", err)
 	c.bus.answer(d, ackRefuse+` {"delay": `+strconv.FormatInt(int64(delay), 10)+`}`)
 	c.count(outcome)
 }
@@ -83,6 +84,7 @@ func (c *consumer) bury(ctx context.Context, d *Delivery, reason string, cause e
 	if outcome == "dropped" {
 		c.bus.metrics.drops.Add(c.spec.Stage, reason, d.Items())
 	}
+	c.burials.warn(c.bus.log, "message is given up", "consumer", c.spec.Durable, "subject", d.Subject, "reason", reason, "outcome", outcome, "error", cause)
 	c.bus.answer(d, ackEnd+" "+reason)
 	c.count(outcome)
 	return nil
