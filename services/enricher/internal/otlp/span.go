@@ -114,9 +114,9 @@ func (e *Encoder) appendAttributes(b []byte, x *exchange) []byte {
 		}
 	} else {
 		b = appendText(b, t, "client.address", x.peer)
-	}
-	if x.path != "" {
-		b = appendText(b, t, "url.path", x.path)
+		if x.path != "" {
+			b = appendText(b, t, "url.path", x.path)
+		}
 	}
 	b = appendText(b, t, "network.peer.address", x.peer)
 	b = appendInt(b, t, "network.peer.port", uint64(x.raw.GetPeerPort()))
