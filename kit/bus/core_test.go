@@ -82,3 +82,28 @@ func TestReplay(t *testing.T) {
 		t.Error("replayed a stream that is not there")
 	}
 }
+
+func TestPosition(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	hold := make(chan struct{})
+	s := spec()
+	s.Prefetch, s.Workers = 2, 2
+	stop := consume(t, f.bus, s, func(context.Context, *bus.Delivery) error { <-hold; return nil })
+	for range 5 {
+		publish(t, f.bus, bus.Msg{Subject: "s.a"})
+	}
+	want := bus.Position{First: 1, Last: 5, Delivered: 2, Pending: 3, Unacked: 2}
+	bustest.Eventually(t, "two of five in hand", func() bool {
+		at, err := f.bus.Position(t.Context(), "S", "d")
+		return err == nil && at == want
+	})
+	close(hold)
+	f.drained(t)
+	stop()
+	for _, durable := range []string{"none", ""} {
+		if _, err := f.bus.Position(t.Context(), "S", durable); err == nil {
+			t.Errorf("consumer %q has a position", durable)
+		}
+	}
+}
