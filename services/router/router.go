@@ -123,8 +123,8 @@ func (r *router) watch(ctx context.Context) error {
 	for i, route := range r.Implicit {
 		always[i] = plan.Unconditional(route)
 	}
-	var next *plan.Plan // passed from check to apply, which follows it
-	check := func(set *config.Set) (faults config.Faults) {
+	var next *plan.Plan                                     // passed from check to apply, which follows it
+	check := func(set *config.Set) (faults config.Faults) { //nolint:contextcheck // compiling is short and asks nobody
 		next, faults = plan.Compile(set, always)
 		return faults
 	}

@@ -33,6 +33,6 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	if err != nil {
 		return err
 	}
-	defer port.Close()
+	defer port.Close() //nolint:contextcheck // it closes after ctx has ended
 	return router.Run(ctx, cfg)
 }

@@ -99,7 +99,7 @@ func (b *builder) expressions(path string, texts []string, compile func(string) 
 }
 
 // each makes a step for every signal out of the blocks that are about it, if any.
-func (b *builder) each(blocks []ottl.Block, reorder bool, make func([]ottl.Block) step) {
+func (b *builder) each(blocks []ottl.Block, reorder bool, compiled func([]ottl.Block) step) {
 	for _, signal := range b.signals {
 		var of []ottl.Block
 		for _, block := range blocks {
@@ -108,7 +108,7 @@ func (b *builder) each(blocks []ottl.Block, reorder bool, make func([]ottl.Block
 			}
 		}
 		if len(of) > 0 {
-			b.put(signal, make(ottl.Join(of, reorder)))
+			b.put(signal, compiled(ottl.Join(of, reorder)))
 		}
 	}
 }

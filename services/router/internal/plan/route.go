@@ -42,7 +42,7 @@ func (r *route) guarded(ctx context.Context, v *view) (out outcome, err error) {
 func (r *route) run(ctx context.Context, v *view) (out outcome, err error) {
 	out.tally = Tally{Pipeline: r.name, In: v.message.Items, Out: v.message.Items}
 	if r.pipeline == nil {
-		v.takeAll()
+		v.taken = true
 		out.whole = true
 		return out, nil
 	}
@@ -52,7 +52,7 @@ func (r *route) run(ctx context.Context, v *view) (out outcome, err error) {
 			return out, err
 		}
 	} else {
-		v.takeAll()
+		v.taken = true
 	}
 	switch {
 	case r.pipeline.Looks(v.message.Subject.Signal):
@@ -138,8 +138,6 @@ type part struct {
 	otlp.Chunk
 }
 
-func (v *view) takeAll() { v.taken = true }
-
 // bytes returns the payload, decompressed.
 func (v *view) bytes() ([]byte, error) {
 	if !v.loaded {
@@ -194,7 +192,7 @@ func (v *view) match(ctx context.Context, p *pipeline.Pipeline, effect *pipeline
 	effect.Add(faults)
 	taken := v.resources.take(takes)
 	if taken.whole {
-		v.takeAll()
+		v.taken = true
 	}
 	return taken, nil
 }

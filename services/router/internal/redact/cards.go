@@ -48,7 +48,7 @@ func Cards(text string) (string, bool) {
 func card(text string) (length int) {
 	digits := 0
 	var sums [2]int // Luhn sums if the digits at even, and at odd, places are the doubled ones
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
 		c := text[i]
 		if !digit(c) {
 			grouped := (c == ' ' || c == '-') && i+1 < len(text) && digit(text[i+1])
