@@ -24,7 +24,7 @@ func NewFlags(name, about, operands string, stdout io.Writer) *flag.FlagSet {
 	fs.SetOutput(stdout)
 	fs.Usage = func() {
 		w := fs.Output()
-		fmt.Fprintf(w, "%s: %s\n\nusage: %s [flags] %s", name, about, name, operands)
+		fmt.Fprintf(w, "%s: %s\n\nusage: %s", name, about, strings.TrimSpace(name+" [flags] "+operands))
 		fmt.Fprintf(w, "\n\nflags, each with the environment variable that stands in for it:\n")
 		fs.VisitAll(func(f *flag.Flag) { printFlag(w, f) })
 	}
