@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"text/tabwriter"
@@ -23,6 +24,17 @@ const (
 )
 
 func errNotStarted() error { return errors.New("not started") }
+
+// accepts finds out whether somebody listens on an address of this machine.
+func accepts(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
 
 // announce tells people what runs and where, once all of it is ready.
 func (s *settings) announce(health *admin.Admin, stdout io.Writer, log *slog.Logger) stage {

@@ -96,6 +96,9 @@ func up(ctx context.Context, args []string, env func(string) string, stdout, std
 	for _, st := range stages { // its own check takes the place of this one
 		health.Check(st.name, errNotStarted)
 	}
+	if s.prometheus != off {
+		health.Check("page", func() error { return accepts(ctx, s.prometheus) })
+	}
 	return runStages(ctx, append([]stage{s.announce(health, stdout, log)}, stages...))
 }
 
