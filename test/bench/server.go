@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Addresses of the benchmark. They are fixed so that resources can name them, and odd so that nothing else has them.
+const (
+	serverAddress = "127.0.0.1:18089"
+	natsAddress   = "127.0.0.1:14229"
+	natsPort      = "14229"
+)
+
+// variant is one way to run the same load.
+type variant struct {
+	name   string
+	target float64 // of its ratio to no probe; 0 for no probe itself
+	// args of busbar-probe; nil runs none.
+	args []string
+}
+
+// round is what one round measured.
+type round struct {
+	perRequest time.Duration // CPU time of the server
+	probeRSS   int           // KiB, at the end of the round
+}
+
+// benchServer measures the CPU time per request of a Go server under keep-alive load: without a probe, with it, and with
+// a probe that was told to observe something else.
+func benchServer(ctx context.Context, out io.Writer, dir string, rounds int, window time.Duration) error {
+	elsewhere := filepath.Join(dir, "elsewhere.yaml")
+	const resource = "apiVersion: busbar.dev/v1\nkind: Instrumentation\nmetadata: {name: elsewhere}\nspec: {select: [{exe: /nowhere}]}\n"
+	if err := os.WriteFile(elsewhere, []byte(resource), 0o600); err != nil {
+		return err
+	}
+	variants := []variant{
+		{name: "no probe"},
+		{name: "btf tier, observed", target: 1.20, args: []string{"--tier", "btf"}},
+		{name: "btf tier, not selected", target: 1.05, args: []string{"--tier", "btf", "--config", elsewhere}},
+		{name: "syscall tier, observed", args: []string{"--tier", "syscall"}},
+		{name: "syscall tier, not selected", args: []string{"--tier", "syscall", "--config", elsewhere}},
+	}
+	nats, err := launch(ctx, filepath.Join(dir, "nats-server"), "-a", "127.0.0.1", "-p", natsPort, "-js", "-sd", filepath.Join(dir, "js"))
+	if err != nil {
+		return err
+	}
+	defer nats.stop()
+	server, err := launch(ctx, "taskset", "-c", "1", filepath.Join(dir, "goserver"), "-listen", serverAddress)
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	if err := listening(ctx, natsAddress, serverAddress); err != nil {
+		return err
+	}
+	if _, err := load(ctx, window); err != nil { // Warm-up.
+		return err
+	}
+	measured := make([][]round, len(variants))
+	for range rounds {
+		for i, v := range variants {
+			r, err := oneRound(ctx, dir, v, server.pid(), window)
+			if err != nil {
+				return fmt.Errorf("%s: %w", v.name, err)
+			}
+			measured[i] = append(measured[i], r)
+		}
+	}
+	report(out, variants, measured)
+	return nil
+}
+
+// oneRound runs the load once under a variant.
+func oneRound(ctx context.Context, dir string, v variant, pid int, window time.Duration) (round, error) {
+	var probe *child
+	if v.args != nil {
+		admin := "127.0.0.1:19609"
+		args := append([]string{"--nats-url", "nats://" + natsAddress, "--admin", admin}, v.args...)
+		var err error
+		if probe, err = launch(ctx, filepath.Join(dir, "busbar-probe"), args...); err != nil {
+			return round{}, err
+		}
+		defer probe.stop()
+		if err := ready(ctx, "http://"+admin+"/readyz"); err != nil {
+			return round{}, err
+		}
+	}
+	if _, err := load(ctx, 300*time.Millisecond); err != nil { // Connections of the last round are gone, the probe has decided.
+		return round{}, err
+	}
+	before, err := cpuTime(pid)
+	if err != nil {
+		return round{}, err
+	}
+	n, err := load(ctx, window)
+	if err != nil {
+		return round{}, err
+	}
+	after, err := cpuTime(pid)
+	if err != nil {
+		return round{}, err
+	}
+	r := round{perRequest: (after - before) / time.Duration(n)}
+	if probe != nil {
+		r.probeRSS, err = residentKiB(probe.pid())
+	}
+	return r, err
+}
+
+var wrkRequests = regexp.MustCompile(`(\d+) requests in`)
+
+// load runs wrk against the server and returns how many requests it made.
+func load(ctx context.Context, d time.Duration) (int, error) {
+	// wrk takes whole seconds; a time-out ends it earlier.
+	seconds := strconv.Itoa(max(1, int(d.Seconds())))
+	b, err := exec.CommandContext(ctx, "taskset", "-c", "0", "wrk", "-t1", "-c16", "-d"+seconds+"s", "http://"+serverAddress+"/hello").CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("run wrk: %w\n%s", err, b)
+	}
+	m := wrkRequests.FindSubmatch(b)
+	if m == nil {
+		return 0, fmt.Errorf("wrk printed no count:\n%s", b)
+	}
+	return strconv.Atoi(string(m[1]))
+}
+
+// report prints a line per variant: CPU time per request, and the median of the ratios to the round without a probe that
+// ran beside it.
+func report(out io.Writer, variants []variant, measured [][]round) {
+	fmt.Fprintf(out, "%-28s %14s %24s %8s %14s\n", "Go server, keep-alive", "CPU/request", "ratio (quartiles)", "target", "probe RSS")
+	for i, v := range variants {
+		var cpu, ratios []float64
+		rss := 0
+		for j, r := range measured[i] {
+			cpu = append(cpu, float64(r.perRequest.Nanoseconds())/1e3)
+			ratios = append(ratios, float64(r.perRequest)/float64(measured[0][j].perRequest))
+			rss = max(rss, r.probeRSS)
+		}
+		ratio, target, memory := "", "", ""
+		if v.args != nil {
+			ratio = fmt.Sprintf("%.3f (%.3f-%.3f)", quantile(ratios, .5), quantile(ratios, .25), quantile(ratios, .75))
+			memory = fmt.Sprintf("%.1f MiB", float64(rss)/1024)
+		}
+		if v.target > 0 {
+			target = fmt.Sprintf("%.2f", v.target)
+		}
+		fmt.Fprintf(out, "%-28s %11.2f µs %24s %8s %14s\n", v.name, quantile(cpu, .5), ratio, target, memory)
+	}
+	fmt.Fprintln(out)
+}
+
+func quantile(v []float64, q float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[int(q*float64(len(s)-1)+.5)]
+}
