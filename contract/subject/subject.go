@@ -6,6 +6,7 @@ package subject
 
 import (
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -157,12 +158,7 @@ func (r Root) tokens(subject, family string, n int) ([]string, bool) {
 	if len(t) != n {
 		return nil, false
 	}
-	for _, s := range t {
-		if s == "" {
-			return nil, false
-		}
-	}
-	return t, true
+	return t, !slices.Contains(t, "")
 }
 
 // Shards is the number of shards of a destination. It is fixed: a series must keep its shard when services scale.
