@@ -62,8 +62,8 @@ struct exchange_record {
 	__u16 local_port;
 	__u16 remote_port;
 	__u16 reserved;
-	__u32 netns;          // inode of the socket's network namespace
-	__u8 local_addr[16];  // IPv4 in the first four bytes
+	__u32 netns;         // inode of the socket's network namespace
+	__u8 local_addr[16]; // IPv4 in the first four bytes
 	__u8 remote_addr[16];
 	__u32 tgid; // process and thread that read or wrote the request's first byte
 	__u32 tid;
@@ -87,7 +87,7 @@ enum process_event {
 
 #define PROCESS_FILE_MAX 256
 #define PROCESS_ARGS_MAX 512
-#define PROCESS_ENV_MAX 2048
+#define PROCESS_ENV_MAX  2048
 
 // A change in the life of a process. After exec, `file_size` bytes of the name of the executable as the caller
 // gave it, `args_size` bytes of NUL-separated arguments and `env_size` bytes of NUL-separated environment follow
@@ -129,16 +129,16 @@ _Static_assert(sizeof(struct proc) == 4, "proc");
 
 // Why something that should have become (part of) a record did not. Counted per CPU in map `drops`.
 enum drop_reason {
-	DROP_RING_FULL,     // an exchange: user space is too slow
-	DROP_PROCESS_RING,  // a process record, for the same reason
-	DROP_CONN_FULL,     // data on a connection for which no state could be made
-	DROP_CALL_FULL,     // a system call whose arguments could not be kept
-	DROP_THREAD_FULL,   // an exchange that could not be noted as open on its thread
-	DROP_HALF_FULL,     // a client half that could not be kept for its server half
-	DROP_READ_FAULT,    // payload that could not be read
-	DROP_GAP,           // payload that passed no hook
-	DROP_FRAMING,       // a message whose end could not be followed
-	DROP_UNPAIRED,      // a response without a request
-	DROP_PIPELINED,     // an exchange pipelined behind another one
+	DROP_RING_FULL,    // an exchange: user space is too slow
+	DROP_PROCESS_RING, // a process record, for the same reason
+	DROP_CONN_FULL,    // data on a connection for which no state could be made
+	DROP_CALL_FULL,    // a system call whose arguments could not be kept
+	DROP_THREAD_FULL,  // an exchange that could not be noted as open on its thread
+	DROP_HALF_FULL,    // a client half that could not be kept for its server half
+	DROP_READ_FAULT,   // payload that could not be read
+	DROP_GAP,          // payload that passed no hook
+	DROP_FRAMING,      // a message whose end could not be followed
+	DROP_UNPAIRED,     // a response without a request
+	DROP_PIPELINED,    // an exchange pipelined behind another one
 	DROP_REASONS,
 };

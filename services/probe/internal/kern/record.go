@@ -166,3 +166,18 @@ type Verdict struct {
 	Observe bool // else every hook returns at once
 	Threads bool // one thread serves one request at a time: its client calls inherit the context
 }
+
+// The kinds of records (enum record_kind of bpf/record.h).
+const (
+	recordExchange = 1
+	recordProcess  = 2
+)
+
+// proc is the value of map procs (struct proc of bpf/record.h).
+type proc struct {
+	verdict uint8
+	flags   uint8
+	_       uint16
+}
+
+func (p proc) bytes() []byte { return []byte{p.verdict, p.flags, 0, 0} }

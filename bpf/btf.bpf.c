@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Tier btf: the socket's own tracepoints. They are reached by every way of moving bytes (system calls of any shape,
+// io_uring, sendfile), run with the socket locked, and cost a third of what system-call tracepoints do. Recent kernels
+// only: the payload of a packet is read through a dynptr.
+//
+// They miss what a process splices out of a socket; the gap is noticed at the next receive.
+
+#include "lib/close.h"
+#include "lib/conn.h"
+#include "lib/data.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym;
+
+// conn_tcp is for sockets the verifier trusts, whose members are read directly.
+static __always_inline bool conn_tcp(const struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return sk->sk_protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
+}
+
+static __always_inline struct conn *conn_find(struct sock *sk)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!c)
+		drop(DROP_CONN_FULL);
+	else if (!c->rec.kind)
+		conn_init(c, sk);
+	return c;
+}
+
+// In the loop of tcp_sendmsg, before each part of the message is copied: the whole rest of the message is in the
+// iterator, and at most `size_goal` of it are taken before the next call. Looking no further makes the time of the last
+// byte right for a large send. Process context, socket locked.
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg, struct sk_buff *skb, int size_goal)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct source src = {};
+	struct tcp_sock *tp;
+	struct conn *c;
+	__u64 len;
+
+	if (!process_observed(process_find(id >> 32)))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	c = conn_find(sk);
+	if (!c || c->opaque)
+		return 0;
+	len = msg->msg_iter.count;
+	if (size_goal > 0 && len > size_goal)
+		len = size_goal;
+	src.skip = msg->msg_iter.iov_offset;
+	if (msg->msg_iter.iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
+		src.kind = SOURCE_USER;
+		src.base = msg->msg_iter.ubuf;
+	} else if (msg->msg_iter.iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
+		src.kind = SOURCE_IOVEC;
+		src.base = BPF_CORE_READ(msg, msg_iter.__iov); // as a number, not as a pointer the verifier follows
+		src.segments = msg->msg_iter.nr_segs;
+	}
+	data(c, &src, DIR_TX, tp->write_seq, len, id);
+	return 0;
+}
+
+// Before a packet, or a part of one, is copied to the reader, for sockets of every kind. Where in the packet is not an
+// argument: at `copied_seq`, or at the packet's beginning when a peek looks further than what was read. Process
+// context, socket locked.
+SEC("tp_btf/skb_copy_datagram_iovec")
+int BPF_PROG(on_receive, struct sk_buff *skb, int len)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct source src = {.kind = SOURCE_SKB};
+	struct bpf_dynptr payload;
+	__u32 first, seq;
+	struct sock *sk;
+	struct conn *c;
+
+	if (!process_observed(process_find(id >> 32)))
+		return 0;
+	sk = skb->sk;
+	if (!sk || !conn_tcp(sk))
+		return 0;
+	c = conn_find(sk);
+	if (!c || c->opaque)
+		return 0;
+	if (bpf_probe_read_kernel(&first, sizeof(first), skb->cb)) // TCP_SKB_CB(skb)->seq
+		return 0;
+	seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	if ((__s32)(first - seq) > 0)
+		seq = first;
+	src.skip = seq - first;
+	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &payload))
+		return 0;
+	src.skb = &payload;
+	data(c, &src, DIR_RX, seq, len, id);
+	return 0;
+}
+
+// A server that closes has said all it will. Otherwise an exchange still open ends when the connection does, and if by
+// then the process has not read everything, when it lets go of the socket. Often in softirq.
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_state, struct sock *sk, int before, int after)
+{
+	struct conn *c;
+
+	if (after != TCP_CLOSE && after != TCP_FIN_WAIT1 && after != TCP_LAST_ACK)
+		return 0;
+	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+	if (c)
+		close_state(c, sk, before, after);
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy, struct sock *sk)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, 0);
+
+	if (c)
+		exchange_close(c, 0);
+	return 0;
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The core: bytes of one direction of a connection, as some hook saw them. Hooks differ in when they run and how often
+// they see the same bytes; sequence numbers make them equal. Bytes already looked at are skipped (a peek, a send taken
+// up again), bytes that passed no hook are noticed as a gap.
+//
+// The functions called in the loop are global ones: the verifier looks at each once and forgets what it returns.
+#pragma once
+
+#include "exchange.h"
+#include "source.h"
+
+// Pieces, bodies and chunks that one send or receive may consist of; what is left is stepped over.
+#define STEPS_MAX 64
+
+// A difference of sequence numbers that can only be nonsense.
+#define SEQ_WILD (1 << 30)
+
+// What data_step returns when the payload must be looked at.
+#define DATA_LOOK (-1)
+
+static __always_inline void data_count(struct conn *c, bool request, __u32 n)
+{
+	struct exchange_record *r = &c->rec;
+
+	if (!exchange_real(c, request) || !n)
+		return;
+	if (request) {
+		r->request_bytes += n;
+		r->request_end = c->now;
+		return;
+	}
+	if (!r->response_start)
+		r->response_start = c->now;
+	r->response_bytes += n;
+	r->response_end = c->now;
+}
+
+// data_message_done is called when a message of the open exchange, or of one sent ahead, is complete.
+static __always_inline void data_message_done(struct conn *c, bool request)
+{
+	if (request && c->request_ahead) {
+		if (c->ahead < 32 && c->next_method == METHOD_HEAD)
+			c->ahead_head |= 1u << c->ahead;
+		c->ahead++;
+		return;
+	}
+	c->done |= 1 << (request ? REQUEST : RESPONSE);
+	if (c->stream[REQUEST].state == STREAM_LOST && !request)
+		c->done |= 1 << REQUEST;
+	if (c->done == (1 << REQUEST | 1 << RESPONSE) || c->opaque)
+		exchange_end(c);
+}
+
+// data_unread follows n bytes that cannot be or need not be read.
+__noinline int data_unread(struct conn *c, __u32 dir, __u32 n)
+{
+	struct stream *s;
+	bool request;
+
+	if (!c || c->open == OPEN_NONE)
+		return 0;
+	request = dir == c->request_dir;
+	s = &c->stream[request ? REQUEST : RESPONSE];
+	data_count(c, request, n);
+	if (s->state == STREAM_LENGTH || s->state == STREAM_CHUNK) {
+		if (n > s->remain) {
+			exchange_lost(c, s, request);
+			return 0;
+		}
+		s->remain -= n;
+		if (s->remain)
+			return 0;
+		s->state = s->state == STREAM_CHUNK ? STREAM_CHUNK_LINE : STREAM_DONE;
+		if (s->state == STREAM_DONE)
+			data_message_done(c, request);
+	} else if (s->state < STREAM_UNTIL_CLOSE) {
+		exchange_lost(c, s, request);
+	}
+	return 0;
+}
+
+// data_step takes what it can of `left` bytes without looking at them. It returns how many, 0 when the connection is in
+// another state now and the same bytes must be taken again, or DATA_LOOK.
+__noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
+{
+	struct stream *s;
+	bool request;
+
+	if (!c)
+		return left;
+	if (c->open == OPEN_NONE)
+		exchange_open(c, dir, seq);
+	request = dir == c->request_dir;
+	s = &c->stream[request ? REQUEST : RESPONSE];
+	switch (s->state) {
+	case STREAM_LENGTH:
+	case STREAM_CHUNK:
+		if (left > s->remain)
+			left = s->remain;
+		data_unread(c, dir, left);
+		return left;
+	case STREAM_UNTIL_CLOSE:
+	case STREAM_LOST:
+		data_count(c, request, left);
+		return left;
+	case STREAM_DONE:
+		if (!request)
+			return left; // behind the response, while the request is still coming
+		if (c->stream[RESPONSE].state == STREAM_UNTIL_CLOSE || c->stream[RESPONSE].state == STREAM_LOST) {
+			exchange_end(c);
+			return 0;
+		}
+		if (c->open == OPEN_REAL)
+			c->rec.flags |= EXCHANGE_PIPELINED;
+		c->request_ahead = 1;
+		stream_reset(s);
+		return 0;
+	default:
+		return DATA_LOOK;
+	}
+}
+
+// data_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; 0 means that
+// it cannot be read. It returns how many bytes are dealt with.
+__noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
+{
+	struct stream *s;
+	bool request;
+	int n;
+
+	if (!c)
+		return left;
+	request = dir == c->request_dir;
+	s = &c->stream[request ? REQUEST : RESPONSE];
+	n = got ? exchange_lines(c, dir, got) : HTTP_NOT;
+	if (n >= 0) {
+		if (s->state != STREAM_START || s->carry)
+			data_count(c, request, n); // else an interim response
+		if (s->state == STREAM_DONE)
+			data_message_done(c, request);
+		return n;
+	}
+	if (request && c->request_ahead && s->state == STREAM_START) { // stray bytes behind a request
+		s->state = STREAM_DONE;
+		c->request_ahead = c->ahead > 0;
+	} else if (c->stream[REQUEST].state <= STREAM_HEAD && got) {
+		exchange_abandon(c, dir);
+	} else if (s->state == STREAM_START && request) {
+		exchange_abandon(c, dir);
+	} else {
+		data_unread(c, dir, left);
+	}
+	return left;
+}
+
+static __always_inline void data(struct conn *c, const struct source *src, __u32 dir, __u32 seq, __u32 len, __u64 task)
+{
+	struct window *w = window_of(dir);
+	__u32 at = 0, got;
+
+	if (!w)
+		return;
+	c->now = bpf_ktime_get_boot_ns();
+	c->task = task;
+	if (c->primed & 1 << dir) {
+		__s32 ahead = c->seen[dir] - seq;
+
+		if (ahead >= (__s32)len && ahead < SEQ_WILD)
+			return;
+		if (ahead > 0 && ahead < SEQ_WILD) {
+			at = ahead;
+		} else if (ahead) {
+			drop(DROP_GAP);
+			data_unread(c, dir, -ahead);
+		}
+	}
+	c->primed |= 1 << dir;
+	c->seen[dir] = seq + len;
+	for (int i = 0; i < STEPS_MAX && at < len && !c->opaque; i++) {
+		int n = data_step(c, dir, seq + at, len - at);
+
+		if (n == DATA_LOOK) {
+			got = source_load(src, w, dir, at, len - at);
+			if (!got && src->kind != SOURCE_NONE)
+				drop(DROP_READ_FAULT);
+			n = data_look(c, dir, got, len - at);
+		}
+		at += n;
+	}
+	if (at < len && !c->opaque)
+		data_unread(c, dir, len - at);
+}

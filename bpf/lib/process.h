@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Which processes are observed, and the records of their life.
+#pragma once
+
+#include "drop.h"
+#include "maps.h"
+
+static __always_inline const struct proc *process_find(__u32 tgid)
+{
+	return bpf_map_lookup_elem(&procs, &tgid);
+}
+
+static __always_inline bool process_observed(const struct proc *p)
+{
+	return (p ? p->verdict : default_verdict) == VERDICT_OBSERVE;
+}
+
+static __always_inline void process_fill(struct process_record *r, enum process_event event, struct task_struct *task)
+{
+	__builtin_memset(r, 0, sizeof(*r));
+	r->kind = RECORD_PROCESS;
+	r->event = event;
+	r->tgid = BPF_CORE_READ(task, tgid);
+	r->parent = BPF_CORE_READ(task, real_parent, tgid);
+	r->time = bpf_ktime_get_boot_ns();
+	r->started = BPF_CORE_READ(task, group_leader, start_boottime);
+	r->cgroup = bpf_get_current_cgroup_id();
+	BPF_CORE_READ_INTO(&r->comm, task, comm);
+}
+
+// Process events are rare and user space acts on them at once, so they always wake the reader.
+static __always_inline void process_send(struct process_space *s, __u32 tail)
+{
+	__u32 size = sizeof(s->rec) + tail;
+
+	if (size > sizeof(s->rec) + sizeof(s->tail))
+		size = sizeof(s->rec) + sizeof(s->tail);
+	if (bpf_ringbuf_output(&ring, s, size, BPF_RB_FORCE_WAKEUP))
+		drop(DROP_PROCESS_RING);
+}
+
+static __always_inline struct process_space *process_room(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&process_space, &zero);
+}
+
+// process_area copies [start, end) of the current process's memory, at most max bytes, to s->tail + at. The pages were
+// written a moment ago by exec, so a fault is unlikely; then the area is missing.
+static __always_inline __u32 process_area(struct process_space *s, __u32 at, unsigned long start, unsigned long end, __u32 max)
+{
+	__u64 size = end - start;
+
+	if (end <= start || at > PROCESS_FILE_MAX + PROCESS_ARGS_MAX)
+		return 0;
+	if (size > max)
+		size = max;
+	if (bpf_probe_read_user(s->tail + at, size, (void *)start))
+		return 0;
+	return size;
+}
+
+static __always_inline void process_exec(struct task_struct *task, struct linux_binprm *binprm)
+{
+	struct process_space *s = process_room();
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	__u32 tail = 0;
+	long size;
+
+	if (!s)
+		return;
+	process_fill(&s->rec, PROCESS_EXEC, task);
+	bpf_map_delete_elem(&procs, &s->rec.tgid);
+	bpf_map_delete_elem(&threads, &s->rec.tgid);
+	size = bpf_probe_read_kernel_str(s->tail, PROCESS_FILE_MAX, BPF_CORE_READ(binprm, filename));
+	if (size > 1 && size <= PROCESS_FILE_MAX)
+		tail = size - 1; // without its NUL
+	s->rec.file_size = tail;
+	s->rec.args_size = process_area(s, tail, BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end), PROCESS_ARGS_MAX);
+	tail += s->rec.args_size;
+	s->rec.env_size = process_area(s, tail, BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end), PROCESS_ENV_MAX);
+	tail += s->rec.env_size;
+	process_send(s, tail);
+}
+
+// A child is the same program as its parent, so the parent's verdict holds until user space or exec says otherwise.
+static __always_inline void process_fork(struct task_struct *parent, struct task_struct *child)
+{
+	struct process_space *s;
+	const struct proc *inherited;
+	struct proc copy;
+	__u32 tgid = BPF_CORE_READ(child, tgid);
+
+	if (BPF_CORE_READ(child, pid) != tgid)
+		return; // a thread
+	inherited = process_find(BPF_CORE_READ(parent, tgid));
+	if (inherited) {
+		copy = *inherited;
+		bpf_map_update_elem(&procs, &tgid, &copy, BPF_NOEXIST);
+	}
+	s = process_room();
+	if (!s)
+		return;
+	process_fill(&s->rec, PROCESS_FORK, child);
+	process_send(s, 0);
+}
+
+// Called for every thread; the process is gone with its last one. Its sockets are closed only afterwards.
+static __always_inline void process_exit(struct task_struct *task)
+{
+	__u32 tid = BPF_CORE_READ(task, pid);
+	struct process_space *s;
+
+	bpf_map_delete_elem(&threads, &tid);
+	bpf_map_delete_elem(&calls, &tid);
+	if (BPF_CORE_READ(task, signal, live.counter) > 0)
+		return;
+	s = process_room();
+	if (!s)
+		return;
+	process_fill(&s->rec, PROCESS_EXIT, task);
+	bpf_map_delete_elem(&procs, &s->rec.tgid);
+	process_send(s, 0);
+}

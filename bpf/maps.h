@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Every map and every setting. Objects that are loaded together share the maps by name; a map that no program of an
+// object uses is not created for it. Each map states its bound and what deletes from it.
+#pragma once
+
+#include "kernel.h"
+#include "record.h"
+#include "lib/types.h"
+
+// Settings, fixed before load so that the verifier prunes what they switch off.
+const volatile __u32 request_window = REQUEST_MAX;     // captured bytes of a request head
+const volatile __u32 response_window = RESPONSE_MAX;   // and of a response head
+const volatile __u64 wake_bytes = 1 << 20;             // the reader is woken when this much waits in the ring
+const volatile __u8 default_verdict = VERDICT_OBSERVE; // of processes without an entry in `procs`
+
+// Records on their way to user space. Full: the new record is dropped and counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} ring SEC(".maps");
+
+// Counters by enum drop_reason.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROP_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+// tgid -> verdict, written by user space, inherited at fork. Deleted at exec and at exit of the process.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct proc);
+} procs SEC(".maps");
+
+// Connection state inside the socket it belongs to: no bound of its own, and dies with the socket.
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct conn);
+} conns SEC(".maps");
+
+// The same by address of the socket, for tiers without socket storage. Deleted when the socket is destroyed or
+// becomes TCP_CLOSE; full: the connection is not observed, and counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct conn);
+} conns_by_addr SEC(".maps");
+
+// Always zero: what a new entry of `conns_by_addr` starts as.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct conn);
+} blank_conn SEC(".maps");
+
+// tid -> system call in progress, only in the syscall tier. Deleted when the call returns and when the thread exits.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+// tid -> server exchanges open on the thread. Deleted when the last one ends and when the thread exits; the least
+// recently used entry makes room, and costs its client calls their parent.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+// wire key -> context of a client exchange of this node, for its server half. Deleted when the client exchange ends;
+// the least recently used entry makes room, and costs the server half its parent.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct wire_key);
+	__type(value, struct half);
+} halves SEC(".maps");
+
+// Where payload is looked at, one per direction: on some kernels a receive can preempt a send on the same CPU.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct window);
+} windows SEC(".maps");
+
+// Where a process record is put together.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct process_space);
+} process_space SEC(".maps");

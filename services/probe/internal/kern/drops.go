@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+// dropReasons names the counters of the kernel side, in the order of enum drop_reason in bpf/record.h. lost tells that a
+// record is missing; the others make a record poorer.
+func dropReasons() []dropReason {
+	return []dropReason{
+		{"ring_full", true},          // an exchange: user space is too slow
+		{"ring_full_process", true},  // a process record, for the same reason
+		{"connection_state", true},   // data on a connection for which no state could be made
+		{"call_state", true},         // a system call whose arguments could not be kept
+		{"thread_state", false},      // an exchange that could not be noted as open on its thread
+		{"half_state", false},        // a client half that could not be kept for its server half
+		{"read_fault", false},        // payload that could not be read
+		{"gap", false},               // payload that passed no hook
+		{"framing", false},           // a message whose end could not be followed
+		{"unpaired_response", true},  // a response without a request
+		{"pipelined_exchange", true}, // an exchange pipelined behind another one
+	}
+}
+
+type dropReason struct {
+	name string
+	lost bool
+}
+
+// missedRuns is the reason for hooks that the kernel did not run, because one was running on that CPU already.
+const missedRuns = "hook_recursion"
+
+// Drops returns how many records were lost in the kernel since Load, by reason. A counter never falls.
+func (k *Kern) Drops() map[string]uint64 {
+	counts := k.count(true)
+	for _, p := range k.programs {
+		if stats, err := p.Stats(); err == nil {
+			counts[missedRuns] += stats.RecursionMisses
+		}
+	}
+	return counts
+}
+
+// Blemishes returns how often, since Load, a record is poorer than it should be, by reason.
+func (k *Kern) Blemishes() map[string]uint64 { return k.count(false) }
+
+func (k *Kern) count(lost bool) map[string]uint64 {
+	counts := map[string]uint64{}
+	var perCPU []uint64
+	for i, reason := range dropReasons() {
+		if reason.lost != lost || k.maps["drops"].Lookup(uint32(i), &perCPU) != nil { //nolint:gosec // a small index
+			continue
+		}
+		counts[reason.name] = 0
+		for _, n := range perCPU {
+			counts[reason.name] += n
+		}
+	}
+	return counts
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// said is a piece of a conversation: one write by one end, read by the other in pieces of `by` bytes (0: at once).
+type said struct {
+	server bool
+	text   string
+	by     int
+}
+
+func c(text string) said { return said{text: text} }
+func s(text string) said { return said{server: true, text: text} }
+
+// endings of a conversation.
+const (
+	clientCloses = iota
+	serverCloses
+	clientResets
+	serverResets
+	staysOpen
+)
+
+// told is what both halves of an exchange must agree on.
+type told struct {
+	Request       string // first line
+	Status        uint16
+	RequestBytes  uint64
+	ResponseBytes uint64
+	Flags         Flags
+}
+
+const (
+	get      = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+	hello    = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+	chunkedH = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+func sent(text string, status uint16, response string, flags Flags) told {
+	line, _, _ := strings.Cut(text, "\r\n")
+	return told{line, status, uint64(len(text)), uint64(len(response)), flags | Keyed}
+}
+
+func letters(text string, server bool) []said {
+	var all []said
+	for _, b := range []byte(text) {
+		all = append(all, said{server: server, text: string(b)})
+	}
+	return all
+}
+
+func conversations() map[string]conversation {
+	post := "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+	chunkedPost := "POST /c HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n"
+	long := "GET /long HTTP/1.1\r\nCookie: " + strings.Repeat("x", 3000) + "\r\nX: y\r\n\r\n"
+	body := "Content-Length: 300000\r\n\r\n" + strings.Repeat("b", 300_000)
+	bigPut, bigOK := "PUT /big HTTP/1.1\r\n"+body, "HTTP/1.1 200 OK\r\n"+body
+	return map[string]conversation{
+		"one":         {talk: []said{c(get), s(hello)}, want: []told{sent(get, 200, hello, 0)}},
+		"kept alive":  {talk: []said{c(get), s(hello), c(get), s(hello)}, want: []told{sent(get, 200, hello, 0), sent(get, 200, hello, 0)}},
+		"stays open":  {end: staysOpen, talk: []said{c(get), s(hello)}, want: []told{sent(get, 200, hello, 0)}},
+		"by letters":  {talk: append(letters(get, false), letters(hello, true)...), want: []told{sent(get, 200, hello, 0)}},
+		"read slowly": {talk: []said{{text: get, by: 1}, {server: true, text: hello, by: 3}}, want: []told{sent(get, 200, hello, 0)}},
+		"body apart":  {talk: []said{c(post), c("0123456789"), s(hello)}, want: []told{sent(post+"0123456789", 200, hello, 0)}},
+		"bare newlines": {
+			talk: []said{c("GET /n HTTP/1.0\nHost: x\n\n"), s("HTTP/1.0 204 No Content\n\n")},
+			want: []told{{"GET /n HTTP/1.0\nHost: x\n\n", 204, 25, 25, Keyed}},
+		},
+		"HEAD": {
+			talk: []said{c("HEAD /h HTTP/1.1\r\n\r\n"), s("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"), c(get), s(hello)},
+			want: []told{sent("HEAD /h HTTP/1.1\r\n\r\n", 200, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", 0), sent(get, 200, hello, 0)},
+		},
+		"304": {
+			talk: []said{c(get), s("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"), c(get), s(hello)},
+			want: []told{sent(get, 304, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 0), sent(get, 200, hello, 0)},
+		},
+		"continue": {
+			talk: []said{c(post), s("HTTP/1.1 100 Continue\r\n\r\n"), c("0123456789"), s("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + hello)},
+			want: []told{sent(post+"0123456789", 200, hello, 0)},
+		},
+		"chunked": {
+			talk: []said{c(get), s(chunkedH + "5\r\nhello\r\n"), s("A;x=y\r\n0123456789\r\n0\r\n"), s("Trailer: x\r\n\r\n"), c(get), s(hello)},
+			want: []told{sent(get, 200, chunkedH+"5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n", 0), sent(get, 200, hello, 0)},
+		},
+		"chunked by letters": {
+			talk: append([]said{c(get)}, letters(chunkedH+"b\r\nhello\r\n\r\nxx\r\n0\r\n\r\n", true)...),
+			want: []told{sent(get, 200, chunkedH+"b\r\nhello\r\n\r\nxx\r\n0\r\n\r\n", 0)},
+		},
+		"many chunks in one write": {
+			talk: []said{c(get), s(chunkedH + strings.Repeat("1\r\nx\r\n", 25) + "0\r\n\r\n"), c(get), s(hello)},
+			want: []told{sent(get, 200, chunkedH+strings.Repeat("1\r\nx\r\n", 25)+"0\r\n\r\n", 0), sent(get, 200, hello, 0)},
+		},
+		"chunked request": {
+			talk: []said{c(chunkedPost + "4\r\nbody\r\n"), c("0\r\n\r\n"), s(hello), c(get), s(hello)},
+			want: []told{sent(chunkedPost+"4\r\nbody\r\n0\r\n\r\n", 200, hello, 0), sent(get, 200, hello, 0)},
+		},
+		"until close": {
+			end: serverCloses, talk: []said{c(get), s("HTTP/1.0 200 OK\r\n\r\nab"), s("cd")},
+			want: []told{sent(get, 200, "HTTP/1.0 200 OK\r\n\r\nabcd", UntilClose)},
+		},
+		"long head": {
+			talk: []said{c(long), s(hello), c(get), s(hello)},
+			want: []told{sent(long, 200, hello, RequestCut), sent(get, 200, hello, 0)},
+		},
+		"long head in pieces": {
+			talk: []said{c(long[:700]), c(long[700:2000]), c(long[2000:]), s(hello)},
+			want: []told{sent(long, 200, hello, RequestCut)},
+		},
+		"large bodies": {
+			talk: []said{c(bigPut), s(bigOK), c(get), s(hello)},
+			want: []told{sent(bigPut, 200, bigOK, 0), sent(get, 200, hello, 0)},
+		},
+		"response before the request is complete": {
+			talk: []said{c(post + "01234"), s("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"), c("56789"), c(get), s(hello)},
+			want: []told{
+				sent(post+"0123456789", 413, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", 0), sent(get, 200, hello, 0),
+			},
+		},
+		"no response": {talk: []said{c(get)}, want: []told{sent(get, 0, "", NoResponse)}},
+		"half a request": {
+			talk: []said{c(post + "0123")}, want: []told{sent(post+"0123", 0, "", NoResponse|RequestPartial)},
+		},
+		"half a response": {
+			end: serverCloses, talk: []said{c(get), s(hello[:len(hello)-2])},
+			want: []told{sent(get, 200, hello[:len(hello)-2], ResponsePartial)},
+		},
+		"reset by client": {end: clientResets, talk: []said{c(get)}, want: []told{sent(get, 0, "", NoResponse|Reset)}},
+		"reset by server": {
+			end: serverResets, talk: []said{c(get), s(hello[:len(hello)-2])},
+			want: []told{sent(get, 200, hello[:len(hello)-2], ResponsePartial|Reset)},
+		},
+		"upgrade": {
+			talk: []said{c(get), s("HTTP/1.1 101 Switching Protocols\r\n\r\n"), c(get), s(hello)},
+			want: []told{sent(get, 101, "HTTP/1.1 101 Switching Protocols\r\n\r\n", Upgraded)},
+		},
+		"tunnel": {
+			talk: []said{c("CONNECT x:1 HTTP/1.1\r\n\r\n"), s("HTTP/1.1 200 OK\r\n\r\n"), c(get), s(hello)},
+			want: []told{sent("CONNECT x:1 HTTP/1.1\r\n\r\n", 200, "HTTP/1.1 200 OK\r\n\r\n", Upgraded)},
+		},
+		"pipelined": {
+			talk: []said{c(get + "HEAD /2 HTTP/1.1\r\n\r\n" + get), s(hello), s("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + hello), c(get), s(hello)},
+			want: []told{sent(get, 200, hello, Pipelined), sent(get, 200, hello, 0)},
+		},
+		"stray line ends": {
+			talk: []said{c(post + "0123456789\r\n"), s(hello), c(get), s(hello)},
+			want: []told{sent(post+"0123456789", 200, hello, Pipelined), sent(get, 200, hello, 0)},
+		},
+		"not HTTP":                {talk: []said{c("GETTING somewhere\r\n"), s("HELLO\r\n"), c("P"), s("x")}},
+		"a method but no version": {talk: []said{c("GET key\r\n\r\n"), s("$3\r\nval\r\n")}},
+		"other first": {
+			talk: []said{s("220 ready\r\n"), c("HELO\r\n"), s("250 ok\r\n"), c(get), s(hello)},
+			want: []told{sent(get, 200, hello, 0)},
+		},
+	}
+}
+
+type conversation struct {
+	talk []said
+	end  int
+	want []told
+}
+
+func (v conversation) hold(t *testing.T, client, server *net.TCPConn) {
+	t.Helper()
+	for i, said := range v.talk {
+		from, to := client, server
+		if said.server {
+			from, to = server, client
+		}
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(from, said.text)
+			wrote <- err
+		}()
+		step := said.by
+		if step == 0 {
+			step = len(said.text)
+		}
+		for left := len(said.text); left > 0; left -= step {
+			if _, err := io.ReadFull(to, make([]byte, min(step, left))); err != nil {
+				t.Fatalf("read piece %d: %v", i, err)
+			}
+		}
+		if err := <-wrote; err != nil {
+			t.Fatalf("write piece %d: %v", i, err)
+		}
+	}
+	end := map[int]*net.TCPConn{clientCloses: client, serverCloses: server, clientResets: client, serverResets: server}[v.end]
+	if end == nil {
+		return
+	}
+	if v.end == clientResets || v.end == serverResets {
+		_ = end.SetLinger(0)
+	}
+	_ = end.Close()
+	other := map[bool]*net.TCPConn{true: client, false: server}[end == server]
+	_, _ = io.Copy(io.Discard, other)
+	_ = other.Close()
+}
+
+func TestExchanges(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		k, r := start(t, Options{Tier: tier})
+		total := 0
+		for name, v := range conversations() {
+			t.Run(name, func(t *testing.T) {
+				client, server := pipe(t, "tcp", "127.0.0.1:0")
+				v.hold(t, client, server)
+				for role, conn := range map[Role]net.Conn{Client: client, Server: server} {
+					got := r.wait(t, role, local(conn), len(v.want))
+					checkHalves(t, role, got, v.want)
+				}
+				sameExchanges(t, r.on(Client, local(client)), r.on(Server, local(server)))
+				total += 2 * len(v.want)
+			})
+		}
+		client, server := pipe(t, "tcp", "127.0.0.1:0") // the last to end, so that nothing is still to come
+		conversation{talk: []said{c(get), s(hello)}}.hold(t, client, server)
+		r.wait(t, Server, local(server), 1)
+		r.wait(t, Client, local(client), 1)
+		if n := r.total(); n != total+2 {
+			t.Errorf("%d exchanges, want %d: %+v", n, total+2, r.exchanges)
+		}
+		if drops := k.Drops(); drops["ring_full"]+drops["connection_state"]+drops["call_state"]+drops[missedRuns] != 0 {
+			t.Errorf("drops: %v", drops)
+		}
+	})
+}
+
+func checkHalves(t *testing.T, role Role, got []seen, want []told) {
+	t.Helper()
+	var have []told
+	for _, e := range got {
+		line, _, _ := strings.Cut(e.request, "\r\n")
+		have = append(have, told{line, e.Status, e.RequestBytes, e.ResponseBytes, e.Flags})
+		if e.RequestStart == 0 || e.RequestEnd < e.RequestStart || (e.ResponseStart == 0) != (e.ResponseBytes == 0) ||
+			e.ResponseEnd < e.ResponseStart || e.Status != 0 && e.Status != 413 && e.ResponseEnd < e.RequestStart {
+			t.Errorf("role %d: times %d %d %d %d", role, e.RequestStart, e.RequestEnd, e.ResponseStart, e.ResponseEnd)
+		}
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("role %d: -want +got\n%s", role, diff)
+	}
+}
+
+// sameExchanges checks that the halves name their exchange alike, and that the server half knows its parent.
+func sameExchanges(t *testing.T, client, server []seen) {
+	t.Helper()
+	for i := range min(len(client), len(server)) {
+		a, b := client[i], server[i]
+		if a.OpenerISN != b.OpenerISN || a.AcceptorISN != b.AcceptorISN || a.RequestSeq != b.RequestSeq {
+			t.Errorf("wire keys %x %x", []uint32{a.OpenerISN, a.AcceptorISN, a.RequestSeq}, []uint32{b.OpenerISN, b.AcceptorISN, b.RequestSeq})
+		}
+		if a.Local() != b.Remote() || a.Remote() != b.Local() {
+			t.Errorf("addresses %v-%v, %v-%v", a.Local(), a.Remote(), b.Local(), b.Remote())
+		}
+		if a.TraceID != b.TraceID || b.ParentSpanID != a.SpanID || b.Context != ContextHalf {
+			t.Errorf("server half %x %x<-%x (%d), client half %x %x", b.TraceID, b.SpanID, b.ParentSpanID, b.Context, a.TraceID, a.SpanID)
+		}
+	}
+}

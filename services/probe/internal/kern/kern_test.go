@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A seen exchange is a record that outlives the call it came with.
+type seen struct {
+	Exchange
+	request, response string
+}
+
+// A changed process is the same for a process record.
+type changed struct {
+	Process
+	file, args, env string
+}
+
+// recorder is a Sink that keeps everything.
+type recorder struct {
+	mu        sync.Mutex
+	exchanges []seen
+	processes []changed
+}
+
+func (r *recorder) Exchange(e *Exchange, request, response []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.exchanges = append(r.exchanges, seen{*e, string(request), string(response)})
+}
+
+func (r *recorder) Process(p *Process, file, args, env []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.processes = append(r.processes, changed{*p, string(file), string(args), string(env)})
+}
+
+func (r *recorder) Idle() {}
+
+// on returns the exchanges of one role on a connection or listening port, in the order they ended.
+func (r *recorder) on(role Role, addr netip.AddrPort) []seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []seen
+	for _, e := range r.exchanges {
+		if end := e.Local(); e.Role == role && end == addr || e.Role == role && e.Remote() == addr {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+func (r *recorder) total() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.exchanges)
+}
+
+// wait polls until at least n exchanges of the role on addr are there and returns them. The test ends if they never are.
+func (r *recorder) wait(t *testing.T, role Role, addr netip.AddrPort, n int) []seen {
+	t.Helper()
+	var found []seen
+	until(t, func() bool {
+		found = r.on(role, addr)
+		return len(found) >= n
+	}, func() { t.Fatalf("%d exchanges of role %d on %s, want %d: %+v", len(found), role, addr, n, found) })
+	return found
+}
+
+func until(t *testing.T, done func() bool, otherwise func()) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			otherwise()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// start loads programs that observe the test itself and nothing else, and reads what they find.
+func start(t *testing.T, o Options) (*Kern, *recorder) {
+	t.Helper()
+	o.DefaultIgnore = true
+	k := load(t, o)
+	if err := k.Decide(uint32(os.Getpid()), Verdict{Observe: true}); err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error)
+	go func() { done <- k.Read(ctx, r) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("read: %v", err)
+		}
+		if err := k.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return k, r
+}
+
+// load skips the test where the privileges are missing, unless REQUIRE_BPF says that they must not be.
+func load(t testing.TB, o Options) *Kern {
+	t.Helper()
+	k, err := Load(o)
+	if missing := (*MissingError)(nil); errors.As(err, &missing) && os.Getenv("REQUIRE_BPF") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		if refused := (*LoadError)(nil); errors.As(err, &refused) {
+			for _, line := range refused.Log {
+				t.Log(line)
+			}
+		}
+		t.Fatal(err)
+	}
+	return k
+}
+
+// eachTier runs a test once per tier.
+func eachTier(t *testing.T, run func(t *testing.T, tier string)) {
+	t.Helper()
+	for _, tier := range tiers() {
+		t.Run(tier.name, func(t *testing.T) { run(t, tier.name) })
+	}
+}
+
+// pipe returns both ends of a TCP connection over loopback.
+func pipe(t *testing.T, network, address string) (client, server *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial(network, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = c.Close(), s.Close() })
+	return c.(*net.TCPConn), s.(*net.TCPConn)
+}
+
+func local(c net.Conn) netip.AddrPort {
+	return c.LocalAddr().(*net.TCPAddr).AddrPort()
+}
