@@ -69,7 +69,7 @@ tidy-check: ## Fail when a go.mod is not tidy
 
 .PHONY: build-alone
 build-alone: ## Build every module without the workspace: its go.mod must name all that it uses
-	hack/each env GOWORK=off go build ./...
+	hack/each env GOWORK=off go build -o /dev/null ./...
 
 .PHONY: generate
 generate: ## Write the code generated from .proto and .bpf.c files
