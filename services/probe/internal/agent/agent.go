@@ -32,7 +32,9 @@ type Kernel interface {
 	Read(ctx context.Context, sink kern.Sink) error
 	Decide(tgid uint32, v kern.Verdict) error
 	Forget(tgid uint32) error
+	// Drops and Blemishes count records that were lost, and that are poorer than they should be, by reason; they only grow.
 	Drops() map[string]uint64
+	Blemishes() map[string]uint64
 }
 
 // Config says how an Agent works.
@@ -108,11 +110,11 @@ func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Age
 	}
 	a.spool = newSpool(cfg.SpoolBytes, out, a.losses.add)
 	a.outbox = newOutbox(cfg, a.spool)
-	a.publishStatus()
 	if err := table.Scan(); err != nil {
 		return nil, err
 	}
 	a.meetAll()
+	a.publishStatus()
 	return a, nil
 }
 
@@ -217,6 +219,7 @@ func (a *Agent) tick(now time.Time) {
 		a.clock = clock
 	}
 	a.losses.addKernel(a.kernel.Drops())
+	a.metrics.blemish(a.kernel.Blemishes())
 	a.outbox.dropped = a.losses.snapshot()
 	if a.selector.NeedsPorts() {
 		a.watchPorts()

@@ -92,6 +92,8 @@ func (f *fakeKernel) Drops() map[string]uint64 {
 	return maps.Clone(f.drops)
 }
 
+func (f *fakeKernel) Blemishes() map[string]uint64 { return map[string]uint64{"gap": 1} }
+
 func (f *fakeKernel) verdict(pid uint32) (kern.Verdict, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 type metrics struct {
 	exchanges, batches, processEvents prometheus.Counter
 	processes, observed, spool        prometheus.Gauge
+	blemishes                         *prometheus.CounterVec
+	blemished                         map[string]uint64 // as the kernel counted last
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -27,6 +29,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		processEvents: counter("busbar_probe_process_events_total", "Process events that were handed to the spool."),
 		processes:     gauge("busbar_probe_processes", "Processes that are known on the node."),
 		observed:      gauge("busbar_probe_observed_processes", "Processes with traffic that are observed."),
-		spool:         gauge("busbar_probe_spool_bytes", "Compressed bytes that wait for the bus."),
+		blemishes: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "busbar_probe_blemishes_total", Help: "Records that are poorer than they should be, by what the kernel could not do.",
+		}, []string{"reason"})),
+		blemished: map[string]uint64{},
+		spool:     gauge("busbar_probe_spool_bytes", "Compressed bytes that wait for the bus."),
+	}
+}
+
+// blemish takes in the kernel's counters, which only grow.
+func (m *metrics) blemish(counters map[string]uint64) {
+	for reason, n := range counters {
+		m.blemishes.WithLabelValues(reason).Add(float64(n - m.blemished[reason]))
+		m.blemished[reason] = n
 	}
 }

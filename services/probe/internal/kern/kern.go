@@ -80,11 +80,11 @@ func Load(o Options) (*Kern, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("lift limit on locked memory: %w", err)
-	}
 	if err := requirements(); err != nil {
 		return nil, err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil { // whether there is one is found out by making a map
+		return nil, fmt.Errorf("lift limit on locked memory: %w", err)
 	}
 	var failed []error
 	for _, t := range tiers() {

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command busbar-probe observes the processes of a machine, as a service of its own. It needs root, or the capabilities that
+// `busbar doctor` lists.
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/admin"
+	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/services/probe"
+)
+
+const name = "busbar-probe"
+
+func main() { run.Main(name, program) }
+
+func program(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) error {
+	cfg := probe.Default()
+	var common run.ServiceFlags
+	flags := run.NewFlags(name, "observes the processes of this machine", "", stdout)
+	common.Register(flags)
+	flags.StringVar(&cfg.Node, "node", cfg.Node, "`NAME` of this machine")
+	run.Choice(flags, &cfg.Tier, "tier", "hooks to use", probe.TierAuto, probe.TierBTF, probe.TierSyscall)
+	flags.IntVar(&cfg.RingBytes, "ring-bytes", cfg.RingBytes, "size in `BYTES` of the ring that the kernel writes to, a power of two")
+	flags.IntVar(&cfg.SpoolBytes, "spool-bytes", cfg.SpoolBytes, "`BYTES` kept in memory while the bus is away")
+	flags.StringVar(&cfg.ProcRoot, "proc", cfg.ProcRoot, "`FOLDER` where the machine's procfs is mounted")
+	if err := run.Parse(flags, args, env); err != nil {
+		return err
+	}
+	cfg.Bus.URL, cfg.Bus.Creds, cfg.Bus.Wait = common.Bus.URL, common.Bus.Creds, common.Bus.Wait
+	cfg.Root, cfg.Paths = subject.Root(common.Bus.Root), common.Config
+	cfg.Log = admin.Logger(stderr, common.Log.Level, common.Log.Format)
+	cfg.Admin = admin.New()
+	port, err := cfg.Admin.Open(ctx, common.Admin)
+	if err != nil {
+		return err
+	}
+	defer port.Close()
+	return probe.Run(ctx, cfg)
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"log/slog"
+	"os"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/admin"
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/services/probe/internal/sel"
+)
+
+// Service is the name of the service on the bus.
+const Service = "probe"
+
+// Config is what a probe needs to know. Begin with Default.
+type Config struct {
+	Bus  bus.Config
+	Root subject.Root
+	Node string // name of the machine: a token of subjects, and what events say about their origin
+	// Paths are files and folders with resources, watched for changes. Without an Instrumentation among them every process
+	// is observed.
+	Paths []string
+	// Tier is the set of hooks: "btf", "syscall", or "auto" for the best one that this kernel takes.
+	Tier string
+	// RingBytes is the size of the ring between kernel and probe, a power of two. It holds what is recorded while the probe
+	// gets no CPU: 8 MiB are a sixth of a second at 100,000 exchanges a second.
+	RingBytes int
+	// SpoolBytes bounds what is kept, compressed, while the bus is away: 64 MiB are more than half a million exchanges.
+	SpoolBytes int
+	// ProcRoot is where the procfs of the initial pid namespace is mounted.
+	ProcRoot string
+	Admin    *admin.Admin // metrics and readiness of the process; nil for none
+	Log      *slog.Logger
+}
+
+// Default returns the settings of a probe of this machine. The bus and the resources are up to the caller.
+func Default() Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return Config{
+		Bus: bus.Config{Name: "busbar-" + Service}, Root: subject.DefaultRoot, Node: host,
+		Tier: TierAuto, RingBytes: 8 << 20, SpoolBytes: 64 << 20, ProcRoot: "/proc", Log: slog.Default(),
+	}
+}
+
+// The tiers that Config.Tier may name.
+const (
+	TierAuto    = "auto"
+	TierBTF     = "btf"
+	TierSyscall = "syscall"
+)
+
+// Check returns what is wrong with the Instrumentation resources of a set.
+func Check(set *config.Set) config.Faults {
+	_, faults := sel.Compile(set)
+	return faults
+}
+
+// load reads the resources that are in force at the start.
+func (c *Config) load() (*sel.Selector, error) {
+	if len(c.Paths) == 0 {
+		return new(sel.Selector), nil
+	}
+	set, err := config.Load(c.Paths, configv1.Kinds())
+	if err != nil {
+		return nil, err
+	}
+	s, faults := sel.Compile(set)
+	return s, faults.Err()
+}

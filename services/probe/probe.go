@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package probe observes what the processes of a machine say to each other, without touching them, and publishes it as raw events.
+//
+// It is the only part of Busbar that needs privileges. BPF programs pair requests with responses in the kernel; the probe joins
+// them with the process they belong to, removes what must not leave the machine, and publishes them in numbered batches. It keeps a
+// bounded amount while the bus is away, and counts what it loses. It never writes to a process, a packet or a socket.
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	configv1 "github.com/busbar/busbar/contract/config/v1"
+	fleetv1 "github.com/busbar/busbar/contract/fleet/v1"
+	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/services/probe/internal/agent"
+	"github.com/busbar/busbar/services/probe/internal/kern"
+	"github.com/busbar/busbar/services/probe/internal/proc"
+	"github.com/busbar/busbar/services/probe/internal/sel"
+)
+
+const beatEvery = 10 * time.Second
+
+// Run observes until ctx ends; then it publishes what it has and returns nil. It returns an error if the bus cannot be reached at the
+// start, if resources have faults, or if the kernel or the privileges do not allow it, and then names what is missing.
+func Run(ctx context.Context, cfg Config) error {
+	log := cfg.Log.With(slog.String("service", Service))
+	if cfg.Admin != nil {
+		cfg.Bus.Metrics = cfg.Admin.Registerer()
+	}
+	selector, err := cfg.load()
+	if err != nil {
+		return err
+	}
+	p := &probe{Config: cfg, log: log, metrics: cfg.Bus.Metrics, started: time.Now(), run: newRun()}
+	if cfg.Admin != nil {
+		defer cfg.Admin.Check(Service, p.ready)()
+	}
+	if p.bus, err = bus.Connect(ctx, cfg.Bus, log); err != nil {
+		return err
+	}
+	defer p.bus.Close()
+	if err := p.bus.Provision(ctx, bus.StreamSpec(cfg.Root.RawStream())); err != nil {
+		return err
+	}
+	if p.kern, err = kern.Load(kern.Options{Tier: cfg.Tier, RingBytes: cfg.RingBytes}); err != nil {
+		return fmt.Errorf("attach to the kernel: %w", err)
+	}
+	defer p.kern.Close()
+	return p.observe(ctx, selector)
+}
+
+type probe struct {
+	Config
+	log       *slog.Logger
+	metrics   prometheus.Registerer // nil: none
+	started   time.Time
+	run       string
+	bus       *bus.Bus
+	kern      *kern.Kern
+	agent     *agent.Agent
+	observing atomic.Bool
+}
+
+// observe runs the parts that need each other.
+func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
+	processes := proc.Default(p.Node)
+	processes.Root = p.ProcRoot
+	var err error
+	p.agent, err = agent.New(agent.Config{
+		Node: p.Node, Run: p.run, Root: p.Root, Self: uint32(os.Getpid()), SpoolBytes: p.SpoolBytes, Proc: processes, //nolint:gosec // a pid
+		Log: p.log, Metrics: p.metrics,
+	}, p.kern, p.bus, selector)
+	if err != nil {
+		return err
+	}
+	p.log.Info("observing", slog.String("node", p.Node), slog.String("run", p.run), slog.String("tier", p.kern.Tier()))
+	p.observing.Store(true)
+	defer p.observing.Store(false)
+	var group run.Group
+	group.Add("agent", p.agent.Run)
+	group.Add("heartbeat", p.beat)
+	if len(p.Paths) > 0 {
+		group.Add("resources", p.watch)
+	}
+	return group.Run(ctx)
+}
+
+// watch applies changes of the resources.
+func (p *probe) watch(ctx context.Context) error {
+	var next *sel.Selector // passed from check to apply, which follows it
+	w := config.Watcher{
+		Paths: p.Paths, Kinds: configv1.Kinds(),
+		Check: func(set *config.Set) (faults config.Faults) {
+			next, faults = sel.Compile(set)
+			return faults
+		},
+		Apply: func(*config.Set) { p.agent.Select(next) },
+		Log:   p.log, Metrics: p.metrics,
+	}
+	return w.Run(ctx)
+}
+
+// ready tells why no exchange would reach the bus now.
+func (p *probe) ready() error {
+	if !p.observing.Load() {
+		return errors.New("not attached to the kernel")
+	}
+	return p.bus.Ready()
+}
+
+// beat tells the fleet how this probe is.
+func (p *probe) beat(ctx context.Context) error {
+	instance := p.Node
+	return p.bus.Beat(ctx, p.Root.Beat(Service, instance), beatEvery, func() []byte {
+		s := p.agent.Status()
+		h := fleetv1.Heartbeat{
+			Service: Service, Instance: instance, Node: p.Node, Version: run.Version(),
+			StartedUnixNano: uint64(p.started.UnixNano()), TimeUnixNano: uint64(time.Now().UnixNano()), //nolint:gosec // after 1970
+			Dropped: s.Dropped, Degraded: p.kern.Degraded(),
+			Facts: map[string]string{
+				"run":                p.run,
+				"tier":               p.kern.Tier(),
+				"processes":          strconv.Itoa(s.Processes),
+				"observed_processes": strconv.Itoa(s.Observed),
+				"exchanges":          strconv.FormatUint(s.Exchanges, 10),
+				"batches":            strconv.FormatUint(s.Batches, 10),
+				"spool_bytes":        strconv.Itoa(s.SpoolBytes),
+			},
+		}
+		data, err := h.MarshalVT()
+		if err != nil {
+			p.log.Error("heartbeat not encoded", slog.Any("error", err))
+		}
+		return data
+	})
+}
+
+// newRun returns the random id of a run.
+func newRun() string {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
