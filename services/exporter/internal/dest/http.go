@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,11 +44,12 @@ func (h *HTTP) check(at report) {
 	if h.Endpoint == "" && h.Traces == "" && h.Metrics == "" && h.Logs == "" {
 		at(".endpoint", "missing: want a URL such as http://tempo:4318")
 	}
-	for path, text := range h.endpoints() {
-		if text == "" || hasReference(text) {
+	endpoints := h.endpoints()
+	for _, path := range slices.Sorted(maps.Keys(endpoints)) {
+		if endpoints[path] == "" || hasReference(endpoints[path]) {
 			continue
 		}
-		if _, err := parseURL(text); err != nil {
+		if _, err := parseURL(endpoints[path]); err != nil {
 			at(path, "%v", err)
 		}
 	}

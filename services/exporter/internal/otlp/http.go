@@ -12,7 +12,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -114,6 +113,10 @@ func (h *HTTP) request(ctx context.Context, r Request) (*http.Request, error) {
 	if host := header.Get("Host"); host != "" {
 		request.Host = host
 	}
+	if user := request.URL.User; user != nil && header.Get("Authorization") == "" {
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
+	}
 	header.Set("Content-Type", contentProtobuf)
 	if h.encoder.compression != None {
 		header.Set("Content-Encoding", string(h.encoder.compression))
@@ -128,9 +131,6 @@ func (h *HTTP) request(ctx context.Context, r Request) (*http.Request, error) {
 func (h *HTTP) cause(ctx context.Context, r *http.Request, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("%s: no answer within %v", r.URL.Host, h.cfg.Timeout)
-	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err // it names the whole URL, which may hold a key
 	}
 	return err
 }

@@ -108,7 +108,7 @@ const maxDetail = 300
 
 // clip makes one printable line of at most maxDetail characters of what a back end said.
 func clip(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
+	s = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "\uFFFD"), func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 	if r := []rune(s); len(r) > maxDetail {
 		return string(r[:maxDetail]) + "…"
 	}
