@@ -64,14 +64,7 @@ func (s *settings) summary() string {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
-	switch {
-	case s.noProbe:
-		row("observes", "nothing itself: the probe is off")
-	case len(s.resources) > 0:
-		row("observes", "what the Instrumentation resources in %s select, or every process", &s.resources)
-	default:
-		row("observes", "HTTP/1.x of every process but itself")
-	}
+	row("observes", "%s", s.observes())
 	if s.prometheus != off {
 		row("metrics", "http://%s/metrics", reachable(s.prometheus))
 	}
@@ -87,6 +80,18 @@ func (s *settings) summary() string {
 	}
 	_ = w.Flush() // into memory
 	return b.String()
+}
+
+// observes says what the probe does.
+func (s *settings) observes() string {
+	tier := s.attached.Load()
+	switch {
+	case tier == nil:
+		return "nothing itself: the probe is off"
+	case len(s.resources) > 0:
+		return fmt.Sprintf("what Instrumentation resources in %s select, or every process (tier %s)", &s.resources, *tier)
+	}
+	return fmt.Sprintf("HTTP/1.x of every process but itself (tier %s)", *tier)
 }
 
 // redacted hides a password in a URL.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/admin"
@@ -30,6 +31,8 @@ type settings struct {
 	node      string
 	bus       run.BusFlags
 	log       run.LogFlags
+
+	attached atomic.Pointer[string] // the tier that the probe uses, once it does
 }
 
 func parseUp(args []string, env func(string) string, stdout io.Writer) (*settings, error) {
@@ -154,6 +157,7 @@ func (p parts) probe() stage {
 	cfg := probe.Default()
 	cfg.Bus, cfg.Root, cfg.Node, cfg.Tier = p.connection("probe"), subject.Root(p.settings.bus.Root), p.node, p.tier
 	cfg.Paths, cfg.Admin, cfg.Log = p.resources, p.health, p.log
+	cfg.Attached = func(tier string) { p.attached.Store(&tier) }
 	return stage{"probe", func(ctx context.Context) error {
 		if err := probe.Run(ctx, cfg); err != nil {
 			return fmt.Errorf("%w (busbar up --no-probe runs the rest)", err)

@@ -34,6 +34,8 @@ type Config struct {
 	SpoolBytes int
 	// ProcRoot is where the procfs of the initial pid namespace is mounted.
 	ProcRoot string
+	// Attached is told the tier once the hooks are in place; nil: nobody is.
+	Attached func(tier string)
 	Admin    *admin.Admin // metrics and readiness of the process; nil for none
 	Log      *slog.Logger
 }

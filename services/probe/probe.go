@@ -88,6 +88,9 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 		return err
 	}
 	p.log.Info("observing", slog.String("node", p.Node), slog.String("run", p.run), slog.String("tier", p.kern.Tier()))
+	if p.Attached != nil {
+		p.Attached(p.kern.Tier())
+	}
 	p.observing.Store(true)
 	defer p.observing.Store(false)
 	var group run.Group
