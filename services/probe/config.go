@@ -3,8 +3,12 @@
 package probe
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
+	"unicode"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -63,6 +67,21 @@ const (
 func Check(set *config.Set) config.Faults {
 	_, faults := sel.Compile(set)
 	return faults
+}
+
+// leastSpool holds a few batches of the largest size.
+const leastSpool = 1 << 20
+
+// validate returns every fault of the settings. The ring is the kernel's to judge.
+func (c *Config) validate() error {
+	var errs []error
+	if c.Node == "" || strings.ContainsFunc(c.Node, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }) {
+		errs = append(errs, fmt.Errorf("node name %q: want a name without spaces", c.Node)) // it is part of message ids
+	}
+	if c.SpoolBytes < leastSpool {
+		errs = append(errs, fmt.Errorf("spool of %d bytes: want %d at least", c.SpoolBytes, leastSpool))
+	}
+	return errors.Join(errs...)
 }
 
 // load reads the resources that are in force at the start.

@@ -41,6 +41,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Admin != nil {
 		cfg.Bus.Metrics = cfg.Admin.Registerer()
 	}
+	if err := cfg.validate(); err != nil {
+		return err
+	}
 	selector, err := cfg.load()
 	if err != nil {
 		return err

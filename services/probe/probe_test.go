@@ -391,6 +391,16 @@ func TestProbeRefusesBadResources(t *testing.T) {
 	}
 }
 
+func TestProbeRefusesBadSettings(t *testing.T) {
+	t.Parallel()
+	cfg := probe.Default()
+	cfg.Node, cfg.SpoolBytes = "a b\n", 5
+	err := probe.Run(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), `node name "a b\n"`) || !strings.Contains(err.Error(), "spool of 5 bytes") {
+		t.Errorf("Run = %v, want both faults", err)
+	}
+}
+
 // TestProbeNamesMissingPrivileges runs as nobody.
 func TestProbeNamesMissingPrivileges(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -132,7 +133,14 @@ func testConfig() Config {
 func build(t *testing.T, selector *sel.Selector) *rig {
 	t.Helper()
 	r := &rig{kernel: newFakeKernel(), server: bustest.Start(t)}
-	r.bus = r.server.Connect(t, "test")
+	r.run(t, r.server.Connect(t, "test"), selector)
+	return r
+}
+
+// run starts the agent.
+func (r *rig) run(t *testing.T, b *bus.Bus, selector *sel.Selector) {
+	t.Helper()
+	r.bus = b
 	if err := r.bus.Provision(t.Context(), bus.StreamSpec(subject.DefaultRoot.RawStream())); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +154,6 @@ func build(t *testing.T, selector *sel.Selector) *rig {
 	go func() { ended <- a.Run(ctx) }()
 	r.stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() { _ = r.stop() })
-	return r
 }
 
 // read ends the agent and returns what is stored, decompressed and decoded.
@@ -278,6 +285,51 @@ func TestAgentPublishesEveryExchangeOnce(t *testing.T) {
 	}
 	if v, ok := r.kernel.verdict(self); !ok || v != (kern.Verdict{Observe: true}) {
 		t.Errorf("verdict on a Go program: %v, %t", v, ok)
+	}
+}
+
+// TestAgentOutlivesAnOutage takes the bus away: what fits into window and spool arrives later, what does not is counted and
+// leaves a gap in the numbers.
+func TestAgentOutlivesAnOutage(t *testing.T) {
+	t.Parallel()
+	r := &rig{kernel: newFakeKernel(), server: bustest.Start(t)}
+	cfg := r.server.Config("test")
+	cfg.WindowMessages = 2
+	b, err := bus.Connect(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	r.run(t, b, new(sel.Selector))
+	batch := func(n int) {
+		r.kernel.give(func(s kern.Sink) {
+			for i := range 2000 {
+				serve(s, uint32(os.Getpid()), 80, fmt.Sprintf("GET /%d/%d-%x HTTP/1.1\r\n\r\n", n, i, rand.Uint64()))
+			}
+			r.flush()
+		})
+	}
+	batch(0)
+	bustest.Eventually(t, "the first batches are stored", func() bool { return r.spool.empty() })
+	r.server.Stop()
+	for n := 1; r.losses.snapshot()["spool"] == 0; n++ {
+		batch(n)
+	}
+	r.server.Start()
+	bustest.Eventually(t, "the spool is empty again", func() bool { return r.spool.empty() })
+	r.kernel.give(func(kern.Sink) { r.tick(r.ticked) })
+	batch(1 << 20)
+	batches, _, _ := r.read(t)
+	var stored, missing, last uint64
+	for _, m := range batches {
+		sequence := m.GetOrigin().GetSequence()
+		missing += sequence - last - 1
+		last = sequence
+		stored += uint64(len(m.GetExchanges()))
+	}
+	dropped := batches[len(batches)-1].GetOrigin().GetDropped()
+	if missing == 0 || dropped["spool"] == 0 || stored+dropped["spool"] != r.Status().Exchanges {
+		t.Errorf("%d batches are missing, %d exchanges stored, %v dropped, of %d", missing, stored, dropped, r.Status().Exchanges)
 	}
 }
 

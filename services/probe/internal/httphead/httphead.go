@@ -161,12 +161,23 @@ func stripUser(authority []byte) []byte {
 func cleanHost(v []byte) []byte {
 	v = stripUser(v)
 	for _, c := range v {
-		if c <= ' ' || c == 0x7f || c == '/' || c == '?' || c == '#' || c == '\\' {
+		if noHost[c] {
 			return v[:0]
 		}
 	}
 	return v
 }
+
+// noHost holds the bytes that no host has.
+var noHost = func() (set [256]bool) {
+	for c := range byte(' ' + 1) {
+		set[c] = true
+	}
+	for _, c := range []byte("/?#\\\x7f") {
+		set[c] = true
+	}
+	return set
+}()
 
 func isMethod(b []byte) bool {
 	for _, c := range b {

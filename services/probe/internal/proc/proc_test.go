@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -341,13 +340,12 @@ func realProgram(path string) (string, error) {
 	return "", &os.PathError{Op: "use", Path: path, Err: os.ErrInvalid}
 }
 
-func aliveProcess(t *testing.T, table *Table) {
+// spawn starts a program that prints "up" and then waits for its input to end.
+func spawn(t *testing.T, env []string, argv ...string) (pid uint32) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-c", "echo up; read line")
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "OTEL_") }),
-		"OTEL_SERVICE_NAME=shop", "OTEL_RESOURCE_ATTRIBUTES=team=a")
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "OTEL_") }), env...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -357,30 +355,62 @@ func aliveProcess(t *testing.T, table *Table) {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		t.Skip(err)
 	}
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+		cancel()
+	})
 	if _, err := io.ReadFull(out, make([]byte, len("up\n"))); err != nil {
-		t.Fatal(err)
+		t.Skip(err)
 	}
-	p := table.Find(uint32(cmd.Process.Pid))
+	return uint32(cmd.Process.Pid)
+}
+
+func aliveProcess(t *testing.T, table *Table) {
+	t.Helper()
+	pid := spawn(t, []string{"OTEL_SERVICE_NAME=shop", "OTEL_RESOURCE_ATTRIBUTES=team=a"}, "bash", "-c", "echo up; read line; true")
+	p := table.Find(pid)
 	before := p.Info
 	table.Settle(p)
-	in.Close()
-	if err := cmd.Wait(); err != nil && !strings.Contains(err.Error(), "exit status") {
+	got := &eventv1.Process{
+		Command: p.Info.GetCommand(), OtelServiceName: p.Info.GetOtelServiceName(), OtelResourceAttributes: p.Info.GetOtelResourceAttributes(),
+		Language: p.Info.GetLanguage(), HostName: p.Info.GetHostName(), Executable: filepath.Base(p.Info.GetExecutable()),
+		ParentPid: p.Info.GetParentPid(), StartUnixNano: p.Info.GetStartUnixNano(),
+	}
+	wantFields := &eventv1.Process{
+		Command: "bash", OtelServiceName: "shop", OtelResourceAttributes: "team=a", Language: eventv1.Language_LANGUAGE_CPP,
+		Executable: "bash", ParentPid: uint32(os.Getpid()), StartUnixNano: before.GetStartUnixNano(),
+	}
+	if d := cmp.Diff(wantFields, got, protocmp.Transform()); d != "" {
+		t.Errorf("process (-want +got):\n%s", d)
+	}
+}
+
+// TestHostName looks into another UTS namespace, and makes sure that the probe's own one is left as it was.
+func TestHostName(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("making a namespace needs root")
+	}
+	before, err := os.Hostname()
+	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]string{
-		"command": p.Info.GetCommand(), "service": p.Info.GetOtelServiceName(), "attributes": p.Info.GetOtelResourceAttributes(),
-		"language": p.Info.GetLanguage().String(), "host": p.Info.GetHostName(), "executable": filepath.Base(p.Info.GetExecutable()),
+	table, err := New(Default("some-node"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	wantFields := map[string]string{
-		"command": "bash", "service": "shop", "attributes": "team=a", "language": "LANGUAGE_CPP", "host": "", "executable": "bash",
+	names := map[string]string{"shop-1": "shop-1", "some-node": ""} // a name that is the node's says nothing
+	for name, want := range names {
+		pid := spawn(t, nil, "unshare", "--uts", "sh", "-c", "hostname "+name+"; echo up; read line; true")
+		if got := table.Find(pid).Info.GetHostName(); got != want {
+			t.Errorf("host name %q in a namespace called %q, want %q", got, name, want)
+		}
 	}
-	if !maps.Equal(got, wantFields) {
-		t.Errorf("process (-want +got):\n%s", cmp.Diff(wantFields, got))
-	}
-	if p.Info.GetParentPid() != uint32(os.Getpid()) || p.Info.GetStartUnixNano() != before.GetStartUnixNano() {
-		t.Errorf("parent %d, start %d, before %d", p.Info.GetParentPid(), p.Info.GetStartUnixNano(), before.GetStartUnixNano())
+	if after, err := os.Hostname(); err != nil || after != before {
+		t.Errorf("this process's host name was %q and is %q, %v", before, after, err)
 	}
 }
 
