@@ -174,14 +174,20 @@ static __always_inline void http_chunk_line(struct stream *s, __u32 dir, __u32 a
 	s->remain = n + 2; // with the line end behind it
 }
 
-// http_line takes the complete line [at, stop), stop being the position of its '\n'. It returns false when the lines
-// end here: a blank one, a chunk to step over, or something that is not HTTP.
-static __always_inline bool http_line(struct conn *c, struct stream *s, const struct window *w, __u32 dir, __u32 at, __u32 stop,
-				      __u32 record)
+// http_line takes the complete line [at, stop), stop being the position of its '\n'. It returns 0 when the lines end
+// here: a blank one, a chunk to step over, or something that is not HTTP. A function of its own so that the verifier looks
+// at it once.
+__noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop, __u32 record)
 {
-	bool request = dir == c->request_dir;
-	bool whole = !(s->facts & FACT_LONG_LINE);
+	const struct window *w = window_of(dir);
+	bool request, whole;
+	struct stream *s;
 
+	if (!c || !w)
+		return 0;
+	request = dir == c->request_dir;
+	s = &c->stream[request ? REQUEST : RESPONSE];
+	whole = !(s->facts & FACT_LONG_LINE);
 	s->facts &= ~FACT_LONG_LINE;
 	if (s->state == STREAM_CHUNK_LINE) {
 		if (whole)
@@ -194,10 +200,10 @@ static __always_inline bool http_line(struct conn *c, struct stream *s, const st
 		stop--;
 	if (whole && stop == at) { // blank
 		s->state = STREAM_DONE;
-		return false;
+		return 0;
 	}
 	if (s->state == STREAM_TRAILER)
-		return true;
+		return 1;
 	if (!(s->facts & FACT_FIRST_LINE)) {
 		s->facts |= FACT_FIRST_LINE;
 		if (request && (whole || stop >= at + 8) && !http_version(w, stop))
@@ -206,7 +212,14 @@ static __always_inline bool http_line(struct conn *c, struct stream *s, const st
 	}
 	if (whole && http_header_wanted(load8(w, at)))
 		http_header(c, dir, at, stop, record);
-	return true;
+	return 1;
+}
+
+// http_dull tells whether a complete line of n bytes that begins with `first` can be passed over: most can.
+static __always_inline bool http_dull(const struct stream *s, __u64 first, __u32 n)
+{
+	return s->state == STREAM_HEAD && (s->facts & (FACT_FIRST_LINE | FACT_LONG_LINE)) == FACT_FIRST_LINE && n > 1 &&
+	       !http_header_wanted(first);
 }
 
 // http_keep keeps the unfinished line [at, end) for the next piece, or forgets it if it is too long to be of interest.
@@ -306,7 +319,7 @@ __noinline int http_scan(struct conn *c, __u32 dir, __u32 got, __u32 record)
 		pos += first_byte(found);
 		if (pos >= end)
 			break;
-		if (!http_line(c, s, w, dir, at, pos, record))
+		if (!http_dull(s, load8(w, at), pos - at) && !http_line(c, dir, at, pos, record))
 			return s->state == STREAM_START ? HTTP_NOT : (int)(pos + 1 - CARRY_MAX);
 		at = ++pos;
 	}

@@ -131,10 +131,12 @@ struct process_space {
 // A system call on a TCP socket between its entry and its return.
 struct call {
 	__u64 sk;
-	__u64 base;  // buffer, or array of iovec
-	__u32 count; // of iovec, 0 for a plain buffer
+	__u64 base;     // buffer, list of buffers, or list of messages
+	__u64 size;     // of the buffer or buffers
+	__u32 segments; // in the list of buffers; 0: a plain buffer
+	__u32 messages; // in the list of messages; 0: not one
 	__u8 dir;
-	__u8 peek;
-	__u8 blind; // the bytes are not in user memory
-	__u8 reserved;
+	__u8 peek;  // the bytes stay in the socket
+	__u8 blind; // the bytes are not in memory of the process
+	__u8 reserved[5];
 };

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -145,7 +146,7 @@ func (k *Kern) loadObject(o object, opts Options) error {
 	}
 	defer c.Close()
 	for name := range c.Maps {
-		if shared[name] == nil {
+		if shared[name] == nil && !private(name) {
 			k.maps[name] = c.DetachMap(name)
 		}
 	}
@@ -154,6 +155,9 @@ func (k *Kern) loadObject(o object, opts Options) error {
 	}
 	return nil
 }
+
+// private tells whether a map belongs to one object: the one with its settings.
+func private(name string) bool { return strings.HasPrefix(name, ".") }
 
 // attach attaches every hook. One that cannot be attached costs what it is for, unless without it there is nothing to see.
 func (k *Kern) attach(t tier) error {

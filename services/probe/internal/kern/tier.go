@@ -5,7 +5,6 @@ package kern
 import (
 	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -50,6 +49,15 @@ func tiers() []tier {
 			{program: "on_state", name: "inet_sock_set_state", btf: true, gives: "exchanges that end with the connection"},
 			{program: "on_destroy", name: "tcp_destroy_sock", btf: true, gives: "responses read after the connection ended"},
 		}, life...),
+	}, {
+		name:    TierSyscall,
+		objects: []object{{"syscall", loadSyscall}, process},
+		hooks: append([]hook{
+			{program: "on_enter", name: "sys_enter", vital: true, gives: "what is sent"},
+			{program: "on_return", name: "sys_exit", vital: true, gives: "what is received"},
+			{program: "on_state", name: "inet_sock_set_state", vital: true, gives: "the end of connections"},
+			{program: "on_destroy", name: "tcp_destroy_sock", vital: true, gives: "the end of sockets"},
+		}, life...),
 	}}
 }
 
@@ -72,7 +80,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 			used[ins.Reference()] = true
 		}
 	}
-	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool { return !used[name] && !strings.HasPrefix(name, ".") })
+	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool { return !used[name] && !private(name) })
 	if ring := spec.Maps["ring"]; ring != nil {
 		ring.MaxEntries = uint32(opts.RingBytes) //nolint:gosec // checked
 	}
@@ -85,6 +93,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		"response_window": uint32(opts.ResponseWindow), //nolint:gosec // checked
 		"wake_bytes":      uint64(opts.RingBytes / 8),  //nolint:gosec // checked
 		"default_verdict": verdict,
+		"call_kinds":      callKinds(),
 	} {
 		if v := spec.Variables[name]; v != nil {
 			if err := v.Set(value); err != nil {

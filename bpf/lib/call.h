@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// System calls that move bytes over TCP, between their entry and their return. What is sent is looked at on entry, before
+// the peer can answer it; what is received, when the call returns. Bytes that a send offered and the socket did not take
+// are offered again at the same sequence number, and skipped then.
+#pragma once
+
+#include "close.h"
+#include "conn.h"
+#include "data.h"
+
+enum call_kind {
+	CALL_NONE,
+	CALL_READ,
+	CALL_WRITE,
+	CALL_READV,
+	CALL_WRITEV,
+	CALL_RECVFROM,
+	CALL_SENDTO,
+	CALL_RECVMSG,
+	CALL_SENDMSG,
+	CALL_RECVMMSG,
+	CALL_SENDMMSG,
+	CALL_SENDFILE,
+	CALL_SPLICE,
+};
+
+// Kind of call by its number, which differs between architectures: set by user space.
+const volatile __u8 call_kinds[512] = {};
+
+// Messages looked at in one sendmmsg or recvmmsg.
+#define CALL_MESSAGES_MAX 8
+// Bounded by the kernel: UIO_MAXIOV.
+#define CALL_SEGMENTS_MAX 1024
+
+// As a 64-bit process passes them.
+struct user_msghdr {
+	__u64 name;
+	__u64 name_size;
+	__u64 list;
+	__u64 segments;
+	__u64 control;
+	__u64 control_size;
+	__u64 flags;
+};
+
+struct user_mmsghdr {
+	struct user_msghdr header;
+	__u64 size; // received; the upper half is padding
+};
+
+// call_arg returns argument n of the call that is being entered.
+static __always_inline __u64 call_arg(const void *regs, int n)
+{
+	if (bpf_core_field_exists(struct pt_regs___amd64, di)) {
+		const struct pt_regs___amd64 *r = regs;
+
+		switch (n) {
+		case 0:
+			return BPF_CORE_READ(r, di);
+		case 1:
+			return BPF_CORE_READ(r, si);
+		case 2:
+			return BPF_CORE_READ(r, dx);
+		default:
+			return BPF_CORE_READ(r, r10);
+		}
+	}
+	if (bpf_core_field_exists(struct pt_regs___arm64, regs)) {
+		const struct pt_regs___arm64 *r = regs;
+
+		return BPF_CORE_READ(r, regs[n]);
+	}
+	return 0;
+}
+
+// call_compat tells whether a 32-bit program makes the call: its numbers mean something else.
+static __always_inline bool call_compat(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->thread_info.status))
+		return BPF_CORE_READ(task, thread_info.status) & 2; // TS_COMPAT of amd64
+	return BPF_CORE_READ(task, thread_info.flags) & 1 << 22;    // TIF_32BIT of arm64
+}
+
+// call_socket returns the TCP socket behind a file descriptor of the current process, or NULL. A function of its own so
+// that the verifier looks at it once.
+__noinline __u64 call_socket(__u64 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct socket *socket;
+	struct file *file = NULL;
+	struct sock *sk;
+	__u16 family;
+
+	if (fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd) || !file)
+		return 0;
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	return (__u64)sk;
+}
+
+// call_length adds up a list of buffers.
+__noinline __u64 call_length(__u64 list, __u64 segments)
+{
+	__u64 sum = 0, size;
+
+	for (__u32 i = 0; i < CALL_SEGMENTS_MAX && i < segments; i++) {
+		if (bpf_probe_read_user(&size, sizeof(size), (void *)(list + i * sizeof(struct iovec) + sizeof(__u64))))
+			break;
+		sum += size;
+	}
+	return sum;
+}
+
+static __always_inline struct conn *call_conn(__u64 sk)
+{
+	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &sk);
+	__u32 zero = 0;
+	__u8 state;
+	void *blank;
+
+	if (c)
+		return c;
+	state = BPF_CORE_READ((struct sock *)sk, __sk_common.skc_state);
+	blank = bpf_map_lookup_elem(&blank_conn, &zero);
+	if (!blank || (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2))
+		return NULL;
+	if (bpf_map_update_elem(&conns_by_addr, &sk, blank, BPF_NOEXIST)) {
+		drop(DROP_CONN_FULL);
+		return NULL;
+	}
+	c = bpf_map_lookup_elem(&conns_by_addr, &sk);
+	if (c)
+		conn_init(c, (struct sock *)sk);
+	return c;
+}
+
+// call_payload hands one message of a call to the core; `seq` is its first byte's. A function of its own so that the
+// verifier looks at it once.
+__noinline int call_payload(struct conn *c, const struct call *call, __u32 seq, __u32 len)
+{
+	struct source src = {};
+	__u32 dir;
+
+	if (!c || !call || !len)
+		return 0;
+	dir = call->dir & 1;
+	barrier_var(dir);
+	src.kind = call->blind ? SOURCE_NONE : call->segments ? SOURCE_USER_IOVEC : SOURCE_USER;
+	src.base = (void *)call->base;
+	src.segments = call->segments;
+	data(c, &src, dir, seq, len, bpf_get_current_pid_tgid());
+	return 0;
+}
+
+// call_received adds up what a recvmmsg received.
+static __always_inline __u32 call_received(const struct call *call, __u32 count)
+{
+	__u32 sum = 0, size;
+
+	for (__u32 i = 0; i < CALL_MESSAGES_MAX && i < count; i++)
+		if (!bpf_probe_read_user(&size, sizeof(size),
+					 (void *)(call->base + i * sizeof(struct user_mmsghdr) + sizeof(struct user_msghdr))))
+			sum += size;
+	return sum;
+}
+
+// call_messages hands on every message of a sendmmsg or recvmmsg.
+static __always_inline void call_messages(struct conn *c, struct call *call, __u32 count, __u32 seq)
+{
+	__u64 list = call->base;
+	struct user_mmsghdr m;
+	__u32 len;
+
+	for (__u32 i = 0; i < CALL_MESSAGES_MAX && i < count; i++) {
+		if (bpf_probe_read_user(&m, sizeof(m), (void *)(list + i * sizeof(m))))
+			return;
+		call->base = m.header.list;
+		call->segments = m.header.segments;
+		len = call->dir == DIR_RX ? (__u32)m.size : call_length(m.header.list, m.header.segments);
+		call_payload(c, call, seq, len);
+		seq += len;
+	}
+}
+
+// call_offered hands on what a call is about to send.
+static __always_inline void call_offered(struct conn *c, struct call *call)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)call->sk;
+	__u32 seq = BPF_CORE_READ(tp, write_seq);
+
+	if (call->messages)
+		call_messages(c, call, call->messages, seq);
+	else
+		call_payload(c, call, seq, call->size);
+}
+
+// call_moved hands on what a call has received, or has sent from where we cannot look.
+static __always_inline void call_moved(struct conn *c, struct call *call, __u32 moved)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)call->sk;
+	__u32 seq = call->dir == DIR_TX ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+	__u32 len = call->messages ? call_received(call, moved) : moved;
+
+	if (!call->peek)
+		seq -= len;
+	if (call->messages)
+		call_messages(c, call, moved, seq);
+	else
+		call_payload(c, call, seq, len);
+}
+
+// call_describe reads the arguments of a call on a TCP socket; false if it is not on one or is of no interest.
+static __always_inline bool call_describe(struct call *call, __u8 kind, const void *regs)
+{
+	struct user_msghdr header;
+	__u64 flags = 0;
+
+	call->dir = kind == CALL_READ || kind == CALL_READV || kind == CALL_RECVFROM || kind == CALL_RECVMSG || kind == CALL_RECVMMSG
+			    ? DIR_RX
+			    : DIR_TX;
+	call->sk = call_socket((__u32)call_arg(regs, kind == CALL_SPLICE ? 2 : 0));
+	if (!call->sk && kind == CALL_SPLICE) {
+		call->sk = call_socket((__u32)call_arg(regs, 0));
+		call->dir = DIR_RX;
+	}
+	if (!call->sk)
+		return false;
+	call->base = call_arg(regs, 1);
+	switch (kind) {
+	case CALL_RECVFROM:
+		flags = call_arg(regs, 3);
+	case CALL_READ:
+	case CALL_WRITE:
+	case CALL_SENDTO:
+		call->size = call_arg(regs, 2);
+		break;
+	case CALL_READV:
+	case CALL_WRITEV:
+		call->segments = call_arg(regs, 2);
+		break;
+	case CALL_RECVMSG:
+	case CALL_SENDMSG:
+		if (bpf_probe_read_user(&header, sizeof(header), (void *)call->base))
+			return false;
+		call->base = header.list;
+		call->segments = header.segments;
+		flags = call_arg(regs, 2);
+		break;
+	case CALL_RECVMMSG:
+	case CALL_SENDMMSG:
+		call->messages = call_arg(regs, 2);
+		flags = call_arg(regs, 3);
+		break;
+	case CALL_SENDFILE:
+	case CALL_SPLICE:
+		call->blind = 1;
+		break;
+	}
+	if (flags & (MSG_OOB | MSG_ERRQUEUE))
+		return false;
+	if (call->dir == DIR_RX) {
+		call->peek = !!(flags & MSG_PEEK);
+		if (flags & MSG_TRUNC)
+			call->blind = 1; // thrown away, not copied
+	} else if (call->segments) {
+		call->size = call_length(call->base, call->segments);
+	}
+	return true;
+}
