@@ -30,6 +30,8 @@ type Options struct {
 	ResponseWindow int    // captured bytes of a response head, at most 256; 0 is 256
 	DefaultIgnore  bool   // do not observe a process before Decide says so
 	VerifierLog    bool   // ask the kernel for its full log when it refuses a program; see LoadError
+
+	without []string // programs whose hook this kernel does not have
 }
 
 // The bounds that are compiled into the programs (bpf/lib/types.h).
@@ -49,7 +51,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRingBytes
 	}
-	if o.RingBytes < os.Getpagesize() || o.RingBytes > 1<<30 || o.RingBytes&(o.RingBytes-1) != 0 {
+	if o.RingBytes < minRingBytes() || o.RingBytes > 1<<30 || o.RingBytes&(o.RingBytes-1) != 0 {
 		return o, fmt.Errorf("ring of %d bytes: not a power of two from the page size to 1 GiB", o.RingBytes)
 	}
 	for window, limit := range map[*int]int{&o.RequestWindow: maxRequestWindow, &o.ResponseWindow: maxResponseWindow} {
@@ -62,6 +64,8 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	return o, nil
 }
+
+func minRingBytes() int { return os.Getpagesize() }
 
 // Kern is a set of attached programs. Its methods may be called from any goroutine.
 type Kern struct {
@@ -108,6 +112,14 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 			_ = k.Close()
 		}
 	}()
+	for _, h := range t.hooks {
+		if err := h.missing(); err != nil && h.vital {
+			return nil, newLoadError(t.name, err)
+		} else if err != nil {
+			o.without = append(o.without, h.program)
+			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", h.gives, err))
+		}
+	}
 	for _, object := range t.objects {
 		if err := k.loadObject(object, o); err != nil {
 			return nil, newLoadError(t.name, err)
@@ -162,6 +174,9 @@ func private(name string) bool { return strings.HasPrefix(name, ".") }
 // attach attaches every hook. One that cannot be attached costs what it is for, unless without it there is nothing to see.
 func (k *Kern) attach(t tier) error {
 	for _, h := range t.hooks {
+		if k.programs[h.program] == nil {
+			continue // its hook is missing
+		}
 		l, err := h.attach(k.programs[h.program])
 		switch {
 		case err == nil:
@@ -169,7 +184,7 @@ func (k *Kern) attach(t tier) error {
 		case h.vital:
 			return newLoadError(t.name, fmt.Errorf("attach to %s: %w", h.name, err))
 		default:
-			k.degraded = append(k.degraded, fmt.Sprintf("%s (%s): %v", h.gives, h.name, err))
+			k.degraded = append(k.degraded, fmt.Sprintf("%s: attach to %s: %v", h.gives, h.name, err))
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ package kern
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -74,6 +75,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read object %s: %w", o.name, err)
 	}
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return slices.Contains(opts.without, name) })
 	used := map[string]bool{}
 	for _, p := range spec.Programs {
 		for _, ins := range p.Instructions {

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// TierReport says whether a tier works here.
+type TierReport struct {
+	Name   string
+	Works  bool
+	Reason string // why it does not
+	Hooks  []HookReport
+}
+
+// HookReport says whether a hook works here.
+type HookReport struct {
+	Name   string
+	Works  bool
+	Reason string // why it does not
+	Use    string // what is missing without it
+}
+
+// Doctor finds out what this kernel and the privileges of this process allow, best tier first. It loads every program and
+// closes it again; it attaches nothing, so nothing is observed and nothing is disturbed. The error is that of Load where no
+// tier can work: a *MissingError or ErrNoBTF; the report is then complete all the same.
+func Doctor() ([]TierReport, error) {
+	unmet := rlimit.RemoveMemlock()
+	if err := requirements(); err != nil {
+		unmet = err
+	}
+	var reports []TierReport
+	for _, t := range tiers() {
+		reports = append(reports, t.examine(unmet))
+	}
+	return reports, unmet
+}
+
+// examine tries the hooks of a tier one by one.
+func (t tier) examine(unmet error) TierReport {
+	r := TierReport{Name: t.name, Works: unmet == nil}
+	refusals := map[string]error{}
+	if unmet != nil {
+		r.Reason = unmet.Error()
+	} else {
+		for _, o := range t.objects {
+			o.examine(refusals)
+		}
+	}
+	for _, h := range t.hooks {
+		reason := unmet
+		if reason == nil {
+			reason = errors.Join(h.missing(), refusals[h.program])
+		}
+		hr := HookReport{Name: h.name, Works: reason == nil, Use: h.gives}
+		if reason != nil {
+			hr.Reason = reason.Error()
+		}
+		if reason != nil && h.vital && r.Works {
+			r.Works, r.Reason = false, fmt.Sprintf("%s: %s", h.name, hr.Reason)
+		}
+		r.Hooks = append(r.Hooks, hr)
+	}
+	return r
+}
+
+// examine notes for each program of an object why the kernel refuses it. Programs are loaded one at a time, so that one does
+// not answer for another.
+func (o object) examine(refusals map[string]error) {
+	opts, _ := Options{RingBytes: minRingBytes()}.withDefaults()
+	whole, err := o.spec(opts)
+	if err != nil {
+		whole = &ebpf.CollectionSpec{}
+	}
+	for name := range whole.Programs {
+		spec := whole.Copy()
+		spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+		c, err := ebpf.NewCollection(spec)
+		if err != nil {
+			refusals[name] = err
+			continue
+		}
+		c.Close()
+	}
+}
+
+// missing says that the kernel has no such tracepoint.
+func (h hook) missing() error {
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("read kernel types: %w", err)
+	}
+	var tracepoint *btf.Typedef
+	if err := types.TypeByName("btf_trace_"+h.name, &tracepoint); err != nil {
+		return fmt.Errorf("this kernel has no tracepoint %s", h.name)
+	}
+	return nil
+}
