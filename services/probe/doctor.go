@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -37,15 +38,84 @@ type Hook struct {
 	Use    string `json:"use"`              // what is missing without it
 }
 
-// Doctor finds out what the probe may do here. It loads nothing that stays and attaches nothing.
+// Doctor finds out what a probe with these settings may do here. It attaches nothing and leaves nothing behind.
 func Doctor(cfg Config) Report {
-	return Report{Host: inspect(cfg.ProcRoot)}
+	r := Report{Host: inspect(cfg.ProcRoot)}
+	tiers, unmet := kern.Doctor()
+	for _, t := range tiers {
+		tier := Tier{Name: t.Name, Works: t.Works, Reason: t.Reason}
+		for _, h := range t.Hooks {
+			tier.Hooks = append(tier.Hooks, Hook(h))
+		}
+		r.Tiers = append(r.Tiers, tier)
+		if t.Works && r.Tier == "" && (cfg.Tier == TierAuto || cfg.Tier == t.Name) {
+			r.Tier = t.Name
+		}
+	}
+	r.Missing = r.missing(unmet)
+	return r
+}
+
+// missing says in words what will not work. unmet is what no tier works without.
+func (r *Report) missing(unmet error) []string {
+	out := r.Host.missing()
+	if unmet != nil {
+		return out // the hooks fail for that reason, which the host's list has
+	}
+	if r.Tier == "" {
+		out = append(out, "no tier works on this kernel: nothing can be observed")
+	}
+	for _, t := range r.Tiers {
+		if t.Name != r.Tier {
+			continue
+		}
+		for _, h := range t.Hooks {
+			if !h.Works {
+				out = append(out, fmt.Sprintf("%s: %s does not work: %s", h.Use, h.Name, h.Reason))
+			}
+		}
+	}
+	return out
 }
 
 // Write writes the report for people to read.
 func (r *Report) Write(w io.Writer) error {
-	_, err := fmt.Fprintln(w, strings.Join(r.Missing, "\n"))
+	var b strings.Builder
+	h := &r.Host
+	fmt.Fprintf(&b, "kernel          %s (%s)\n", h.Kernel, h.Architecture)
+	fmt.Fprintf(&b, "BTF             %s\n", word(h.BTF, "yes", "no"))
+	fmt.Fprintf(&b, "lockdown        %s\n", h.Lockdown)
+	fmt.Fprintf(&b, "control groups  %s\n", h.Cgroups)
+	fmt.Fprintf(&b, "pid namespace   %s\n", h.PIDNamespace)
+	b.WriteString("\ncapabilities\n")
+	for _, c := range h.Capabilities {
+		fmt.Fprintf(&b, "  %s %s\n", word(c.Present, "yes", "no "), c.Name)
+	}
+	for _, t := range r.Tiers {
+		fmt.Fprintf(&b, "\ntier %s: %s\n", t.Name, word(t.Works, word(t.Name == r.Tier, "works, would be used", "works"), "does not work"))
+		for _, k := range t.Hooks {
+			fmt.Fprintf(&b, "  %s %-26s %s\n", word(k.Works, "yes", "no "), k.Name, cmp.Or(firstLine(k.Reason), k.Use))
+		}
+	}
+	b.WriteString("\nmissing\n")
+	for _, m := range r.Missing {
+		fmt.Fprintf(&b, "  %s\n", firstLine(m))
+	}
+	if len(r.Missing) == 0 {
+		b.WriteString("  nothing\n")
+	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-var _ = kern.TierAuto
+func word(yes bool, ifYes, ifNo string) string {
+	if yes {
+		return ifYes
+	}
+	return ifNo
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

@@ -78,15 +78,12 @@ func (r *Request) absolute(t []byte, ended bool) {
 	}
 	r.Host = cleanHost(authority)
 	if len(path) == 0 || path[0] != '/' {
-		r.Path = slash
+		r.Path = t[len(scheme)+1:][:1] // "/", which is what no path means; one is at hand
 		return
 	}
 	path, _, cut = cutAny(path, "?#")
 	r.Path, r.PathTruncated = path, !ended && !cut
 }
-
-// slash is the path of an absolute target that has none. It is never written to.
-var slash = []byte{'/'}
 
 // fields reads the lines below the request line. A field whose end is not captured does not count: half a host is another host.
 func (r *Request) fields(b []byte) {
@@ -161,23 +158,12 @@ func stripUser(authority []byte) []byte {
 func cleanHost(v []byte) []byte {
 	v = stripUser(v)
 	for _, c := range v {
-		if noHost[c] {
+		if c <= '/' && (c <= ' ' || c == '#' || c == '/') || c == '?' || c == '\\' || c == 0x7f {
 			return v[:0]
 		}
 	}
 	return v
 }
-
-// noHost holds the bytes that no host has.
-var noHost = func() (set [256]bool) {
-	for c := range byte(' ' + 1) {
-		set[c] = true
-	}
-	for _, c := range []byte("/?#\\\x7f") {
-		set[c] = true
-	}
-	return set
-}()
 
 func isMethod(b []byte) bool {
 	for _, c := range b {

@@ -57,36 +57,47 @@ func (l *languages) of(link, name string) eventv1.Language {
 	return lang
 }
 
-// interpreters are the base names of programs that run programs in another language, without version and variant: python3.12,
-// php-fpm8.2 and ruby3.1 count as python, php-fpm and ruby.
-var interpreters = map[string]eventv1.Language{
-	"java":    eventv1.Language_LANGUAGE_JAVA,
-	"node":    eventv1.Language_LANGUAGE_NODEJS,
-	"nodejs":  eventv1.Language_LANGUAGE_NODEJS,
-	"python":  eventv1.Language_LANGUAGE_PYTHON,
-	"pypy":    eventv1.Language_LANGUAGE_PYTHON,
-	"ruby":    eventv1.Language_LANGUAGE_RUBY,
-	"dotnet":  eventv1.Language_LANGUAGE_DOTNET,
-	"php":     eventv1.Language_LANGUAGE_PHP,
-	"php-fpm": eventv1.Language_LANGUAGE_PHP,
-	"php-cgi": eventv1.Language_LANGUAGE_PHP,
-}
-
+// byName tells the language of what an interpreter runs, by its base name without version and variant: python3.12, php-fpm8.2 and
+// ruby3.1 count as python, php-fpm and ruby.
 func byName(executable string) eventv1.Language {
-	return interpreters[strings.TrimRight(path.Base(executable), "0123456789.-")]
+	switch strings.TrimRight(path.Base(executable), "0123456789.-") {
+	case "java":
+		return eventv1.Language_LANGUAGE_JAVA
+	case "node", "nodejs":
+		return eventv1.Language_LANGUAGE_NODEJS
+	case "python", "pypy":
+		return eventv1.Language_LANGUAGE_PYTHON
+	case "ruby":
+		return eventv1.Language_LANGUAGE_RUBY
+	case "dotnet":
+		return eventv1.Language_LANGUAGE_DOTNET
+	case "php", "php-fpm", "php-cgi":
+		return eventv1.Language_LANGUAGE_PHP
+	}
+	return eventv1.Language_LANGUAGE_UNSPECIFIED
 }
 
-// libraries are the runtimes that programs load, by the beginning of the library's file name.
-var libraries = []struct {
-	prefix string
-	lang   eventv1.Language
-}{
-	{"libjvm.so", eventv1.Language_LANGUAGE_JAVA},
-	{"libcoreclr.so", eventv1.Language_LANGUAGE_DOTNET},
-	{"libnode.so", eventv1.Language_LANGUAGE_NODEJS},
-	{"libpython", eventv1.Language_LANGUAGE_PYTHON},
-	{"libruby", eventv1.Language_LANGUAGE_RUBY},
-	{"libphp", eventv1.Language_LANGUAGE_PHP},
+// byLibrary tells the language whose runtime is in a library, by its file name.
+func byLibrary(file string) eventv1.Language {
+	name, _, ok := strings.Cut(file, ".so")
+	if !ok {
+		return eventv1.Language_LANGUAGE_UNSPECIFIED
+	}
+	switch name = strings.TrimRight(name, "0123456789.-"); name {
+	case "libjvm":
+		return eventv1.Language_LANGUAGE_JAVA
+	case "libcoreclr":
+		return eventv1.Language_LANGUAGE_DOTNET
+	case "libnode":
+		return eventv1.Language_LANGUAGE_NODEJS
+	case "libpython":
+		return eventv1.Language_LANGUAGE_PYTHON
+	case "libruby":
+		return eventv1.Language_LANGUAGE_RUBY
+	case "libphp":
+		return eventv1.Language_LANGUAGE_PHP
+	}
+	return eventv1.Language_LANGUAGE_UNSPECIFIED
 }
 
 // byMaps looks for a language runtime among the files that a process has mapped: servers that embed one (uwsgi, Apache with PHP,
@@ -101,11 +112,8 @@ func byMaps(dir string) eventv1.Language {
 		if slash < 0 {
 			continue
 		}
-		file := string(line[slash+1:])
-		for _, l := range libraries {
-			if strings.HasPrefix(file, l.prefix) && strings.Contains(file, ".so") {
-				return l.lang
-			}
+		if lang := byLibrary(string(line[slash+1:])); lang != eventv1.Language_LANGUAGE_UNSPECIFIED {
+			return lang
 		}
 	}
 	return eventv1.Language_LANGUAGE_UNSPECIFIED

@@ -429,3 +429,33 @@ func BenchmarkExec(b *testing.B) {
 		table.Exec(e)
 	}
 }
+
+func TestLanguageByNames(t *testing.T) {
+	t.Parallel()
+	const (
+		none   = eventv1.Language_LANGUAGE_UNSPECIFIED
+		java   = eventv1.Language_LANGUAGE_JAVA
+		node   = eventv1.Language_LANGUAGE_NODEJS
+		python = eventv1.Language_LANGUAGE_PYTHON
+		ruby   = eventv1.Language_LANGUAGE_RUBY
+		dotnet = eventv1.Language_LANGUAGE_DOTNET
+		php    = eventv1.Language_LANGUAGE_PHP
+	)
+	for name, want := range map[string]eventv1.Language{
+		"/usr/lib/jvm/java-21/bin/java": java, "/usr/bin/node": node, "nodejs": node, "/usr/bin/python3.12": python, "pypy3": python,
+		"ruby3.1": ruby, "/usr/share/dotnet/dotnet": dotnet, "/usr/sbin/php-fpm8.2": php, "php": php, "php-cgi8.2": php,
+		"/usr/bin/pythonic": none, "": none, "/usr/bin/nodejs-exporter": none,
+	} {
+		if got := byName(name); got != want {
+			t.Errorf("byName(%q) = %v, want %v", name, got, want)
+		}
+	}
+	for file, want := range map[string]eventv1.Language{
+		"libjvm.so": java, "libcoreclr.so": dotnet, "libnode.so.108": node, "libpython3.11.so.1.0": python, "libruby-3.1.so.3.1": ruby,
+		"libphp8.2.so": php, "libphp.so": php, "libc.so.6": none, "libpythonic.so": none, "libjvm.txt": none,
+	} {
+		if got := byLibrary(file); got != want {
+			t.Errorf("byLibrary(%q) = %v, want %v", file, got, want)
+		}
+	}
+}

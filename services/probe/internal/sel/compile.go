@@ -47,10 +47,11 @@ func (c *compiler) entry(at string, s *configv1.ProcessSelector) entry {
 	if e.container, err = glob(s.GetContainerId()); err != nil {
 		c.fault(at+".containerId", "%v", err)
 	}
+	known := languages()
 	for i, name := range s.GetLanguages() {
-		lang, ok := languages[name]
+		lang, ok := known[name]
 		if !ok {
-			c.fault(fmt.Sprintf("%s.languages[%d]", at, i), "unknown language %q (known: %s)", name, strings.Join(slices.Sorted(maps.Keys(languages)), ", "))
+			c.fault(fmt.Sprintf("%s.languages[%d]", at, i), "unknown language %q (known: %s)", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		}
 		e.languages = append(e.languages, lang)
 	}
@@ -60,16 +61,19 @@ func (c *compiler) entry(at string, s *configv1.ProcessSelector) entry {
 	return e
 }
 
-var languages = map[string]eventv1.Language{
-	"go":     eventv1.Language_LANGUAGE_GO,
-	"java":   eventv1.Language_LANGUAGE_JAVA,
-	"nodejs": eventv1.Language_LANGUAGE_NODEJS,
-	"python": eventv1.Language_LANGUAGE_PYTHON,
-	"ruby":   eventv1.Language_LANGUAGE_RUBY,
-	"dotnet": eventv1.Language_LANGUAGE_DOTNET,
-	"php":    eventv1.Language_LANGUAGE_PHP,
-	"rust":   eventv1.Language_LANGUAGE_RUST,
-	"cpp":    eventv1.Language_LANGUAGE_CPP,
+// languages are the names that users give.
+func languages() map[string]eventv1.Language {
+	return map[string]eventv1.Language{
+		"go":     eventv1.Language_LANGUAGE_GO,
+		"java":   eventv1.Language_LANGUAGE_JAVA,
+		"nodejs": eventv1.Language_LANGUAGE_NODEJS,
+		"python": eventv1.Language_LANGUAGE_PYTHON,
+		"ruby":   eventv1.Language_LANGUAGE_RUBY,
+		"dotnet": eventv1.Language_LANGUAGE_DOTNET,
+		"php":    eventv1.Language_LANGUAGE_PHP,
+		"rust":   eventv1.Language_LANGUAGE_RUST,
+		"cpp":    eventv1.Language_LANGUAGE_CPP,
+	}
 }
 
 // ranges are port ranges, both ends included.
