@@ -13,7 +13,6 @@ package exporter
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
@@ -130,12 +129,12 @@ func (c Config) beat(m *dest.Manager, started time.Time, log *slog.Logger) func(
 	return func() []byte {
 		facts := make(map[string]string)
 		for name, phase := range m.Phases() {
-			facts[fmt.Sprintf("destination.%s", name)] = string(phase)
+			facts["destination."+name] = string(phase)
 		}
 		data, err := (&fleetv1.Heartbeat{
 			Service: service, Instance: c.Instance, Node: c.Node, Version: run.Version(),
 			StartedUnixNano: uint64(started.UnixNano()), TimeUnixNano: uint64(time.Now().UnixNano()), //nolint:gosec // after 1970
-			Degraded: m.Degraded(), Facts: facts,
+			Degraded: m.Degraded(), Dropped: m.Metrics.Losses(), Facts: facts,
 		}).MarshalVT()
 		if err != nil {
 			log.Error("heartbeat cannot be encoded", "error", err)

@@ -37,7 +37,7 @@ func (b *backlog) watch(ctx context.Context, d *destination) {
 		// An error is that of a bus that is away, which says so itself.
 		if at, err := d.bus.Position(ctx, d.root.OutStream(d.name).Name, durable); err == nil {
 			d.metrics.pending.WithLabelValues(d.name).Set(float64(at.Pending) + float64(at.Unacked))
-			d.metrics.drops.Add(stage, reasonExpired, b.lost(at))
+			d.metrics.drop(reasonExpired, b.lost(at))
 		}
 		select {
 		case <-tick.C:

@@ -21,7 +21,7 @@ const (
 	// durable names the consumer of each destination's stream.
 	durable = "exporter"
 	// ackWait is how long after the death of a process its messages go to the next one.
-	ackWait = 15 * time.Second
+	ackWait = 10 * time.Second
 	// maxAckPending bounds the messages that one destination has under way, those included that wait for another attempt.
 	maxAckPending = 256
 	// drain is how long attempts under way may take to end at a stop.
@@ -145,7 +145,7 @@ func (d *destination) deliver(attempt, running context.Context, g *gate, to sink
 	d.metrics.attempts.WithLabelValues(d.name, "ok").Inc()
 	taken := m.Items()
 	for reason, n := range left {
-		d.metrics.drops.Add(stage, reason, n)
+		d.metrics.drop(reason, n)
 		taken -= n
 	}
 	d.metrics.records.WithLabelValues(d.name, string(r.Signal)).Add(float64(max(taken, 0)))

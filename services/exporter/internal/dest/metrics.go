@@ -3,6 +3,9 @@
 package dest
 
 import (
+	"maps"
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/busbar/busbar/kit/metric"
@@ -19,6 +22,9 @@ type Metrics struct {
 	records  *prometheus.CounterVec
 	pending  *prometheus.GaugeVec
 	drops    *metric.Drops
+
+	mu      sync.Mutex
+	dropped map[string]uint64 // records, by reason; guarded by mu
 }
 
 // NewMetrics registers the metrics; reg may be nil.
@@ -40,8 +46,27 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "busbar_destination_pending_messages",
 			Help: "Messages on the stream of the destination that it has not taken yet.",
 		}, []string{"destination"})),
-		drops: metric.NewDrops(reg),
+		drops:   metric.NewDrops(reg),
+		dropped: make(map[string]uint64),
 	}
+}
+
+// drop counts records that were left out.
+func (m *Metrics) drop(reason string, records int) {
+	if records <= 0 {
+		return
+	}
+	m.drops.Add(stage, reason, records)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dropped[reason] += uint64(records)
+}
+
+// Losses returns the records left out since the start, by reason.
+func (m *Metrics) Losses() map[string]uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.dropped)
 }
 
 func (m *Metrics) phase(name string, is Phase) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -107,9 +108,7 @@ func (h *HTTP) request(ctx context.Context, r Request) (*http.Request, error) {
 	}
 	header := request.Header
 	header.Set("User-Agent", h.cfg.UserAgent)
-	for k, v := range h.cfg.Header {
-		header[k] = v
-	}
+	maps.Copy(header, h.cfg.Header)
 	if host := header.Get("Host"); host != "" {
 		request.Host = host
 	}

@@ -48,7 +48,7 @@ type Page struct {
 	log      *slog.Logger
 }
 
-// Listen opens the page at address, host:port, for Serve. The error names the address.
+// Listen opens the page at address, host:port. Serve must follow, which closes it. The error names the address.
 func Listen(ctx context.Context, address string, o Options, log *slog.Logger) (*Page, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -101,14 +101,18 @@ func (p *Page) Serve(ctx context.Context) error {
 			if err := server.Shutdown(drain); err != nil {
 				_ = server.Close() // a scrape that takes longer is cut
 			}
-			<-served
-			return nil
+			return ignoreClosed(<-served)
 		}
 	}
 }
 
-// Close closes a page that is not being served.
-func (p *Page) Close() { _ = p.listener.Close() } // it only fails when closed already
+// ignoreClosed leaves out the error that tells of a shutdown.
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
 
 func (p *Page) handler() http.Handler {
 	mux := http.NewServeMux()
