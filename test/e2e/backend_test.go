@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -180,9 +181,7 @@ func (b *backend) received() (spans []span, points map[series]point, repeats int
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	points = make(map[series]point, len(b.points))
-	for k, v := range b.points {
-		points[k] = v
-	}
+	maps.Copy(points, b.points)
 	return append([]span(nil), b.spans...), points, b.repeats
 }
 
