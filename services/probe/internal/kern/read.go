@@ -15,8 +15,9 @@ import (
 
 const (
 	// pollEvery is how long a record may lie in the ring: the kernel wakes the reader only when much has gathered, which
-	// is what makes a record cheap.
+	// is what makes a record cheap. While nothing comes the interval grows to restEvery.
 	pollEvery = 20 * time.Millisecond
+	restEvery = 100 * time.Millisecond
 	// idleEvery is the number of records after which Idle is called although there are more.
 	idleEvery = 1024
 )
@@ -27,11 +28,14 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 	stop := context.AfterFunc(ctx, func() { _ = k.reader.Flush() })
 	defer stop()
 	record := ringbuf.Record{RawSample: make([]byte, 0, 4096)}
-	k.reader.SetDeadline(time.Now().Add(pollEvery))
-	for n := 1; ; n++ {
+	n, interval := 0, pollEvery
+	k.reader.SetDeadline(time.Now().Add(interval))
+	for {
 		err := k.reader.ReadInto(&record)
 		switch {
 		case err == nil:
+			n++
+			interval = pollEvery
 			if err := dispatch(record.RawSample, sink); err != nil {
 				return err
 			}
@@ -40,7 +44,8 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			sink.Idle()
-			k.reader.SetDeadline(time.Now().Add(pollEvery))
+			k.reader.SetDeadline(time.Now().Add(interval))
+			interval = min(2*interval, restEvery)
 		case errors.Is(err, ringbuf.ErrFlushed):
 			sink.Idle()
 			return nil
