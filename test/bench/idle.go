@@ -17,15 +17,18 @@ const (
 
 // benchIdle measures what `busbar up` costs while nothing happens.
 func benchIdle(ctx context.Context, out io.Writer, dir string) error {
-	admin := "127.0.0.1:19609"
+	at, err := free(3)
+	if err != nil {
+		return err
+	}
 	up, err := launch(ctx, filepath.Join(dir, "busbar"), "up", "--data-dir", filepath.Join(dir, "data"),
-		"--nats-listen", "127.0.0.1:14230", "--prometheus", "127.0.0.1:19464", "--admin", admin)
+		"--nats-listen", at[0], "--prometheus", at[1], "--admin", at[2])
 	if err != nil {
 		return err
 	}
 	defer up.stop()
-	if err := ready(ctx, "http://"+admin+"/readyz"); err != nil {
-		return fmt.Errorf("%w\n%s", err, up.log.String())
+	if err := ready(ctx, up, at[2]); err != nil {
+		return err
 	}
 	if err := pause(ctx, idleSettle); err != nil {
 		return err

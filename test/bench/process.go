@@ -19,17 +19,22 @@ import (
 
 // child is a program that the benchmark started.
 type child struct {
-	cmd *exec.Cmd
-	log bytes.Buffer
+	cmd  *exec.Cmd
+	log  bytes.Buffer
+	done chan struct{} // closed when it ended
 }
 
 func launch(ctx context.Context, name string, args ...string) (*child, error) {
-	c := &child{cmd: exec.CommandContext(ctx, name, args...)}
+	c := &child{cmd: exec.CommandContext(ctx, name, args...), done: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
 	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	go func() {
+		defer close(c.done)
+		_ = c.cmd.Wait()
+	}()
 	return c, nil
 }
 
@@ -37,7 +42,31 @@ func (c *child) pid() int { return c.cmd.Process.Pid }
 
 func (c *child) stop() {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	_ = c.cmd.Wait()
+	<-c.done
+}
+
+// ended returns an error with what the program printed if it has ended.
+func (c *child) ended() error {
+	select {
+	case <-c.done:
+		return fmt.Errorf("%s ended:\n%s", c.cmd.Path, c.log.String())
+	default:
+		return nil
+	}
+}
+
+// free returns n loopback addresses whose ports were free a moment ago.
+func free(n int) ([]string, error) {
+	var at []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }() // All at the end, so that no two are the same.
+		at = append(at, l.Addr().String())
+	}
+	return at, nil
 }
 
 // cpuTime returns the CPU time of all threads of a process, user and system, in nanoseconds as the scheduler counts it
@@ -79,46 +108,53 @@ func residentKiB(pid int) (int, error) {
 // listening waits until something accepts at each address.
 func listening(ctx context.Context, addresses ...string) error {
 	for _, a := range addresses {
-		if err := poll(ctx, a, func() bool {
+		err := poll(ctx, a, func() (bool, error) {
 			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", a)
 			if err == nil {
 				_ = c.Close()
 			}
-			return err == nil
-		}); err != nil {
+			return err == nil, nil
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ready waits until a readiness URL answers 200.
-func ready(ctx context.Context, url string) error {
-	return poll(ctx, url, func() bool {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// ready waits until a program's admin port says that it is ready.
+func ready(ctx context.Context, c *child, admin string) error {
+	return poll(ctx, admin, func() (bool, error) {
+		if err := c.ended(); err != nil {
+			return false, err
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
 		if err != nil {
-			return false
+			return false, err
 		}
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return false
+			return false, nil //nolint:nilerr // It does not listen yet.
 		}
 		_ = res.Body.Close()
-		return res.StatusCode == http.StatusOK
+		return res.StatusCode == http.StatusOK, nil
 	})
 }
 
-func poll(ctx context.Context, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+// poll waits until ok says so, for a minute at most.
+func poll(ctx context.Context, what string, ok func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for !ok() {
+	for {
+		if done, err := ok(); done || err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
 		case <-tick.C:
 		}
 	}
-	return nil
 }

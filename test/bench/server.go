@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,13 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-)
-
-// Addresses of the benchmark. They are fixed so that resources can name them, and odd so that nothing else has them.
-const (
-	serverAddress = "127.0.0.1:18089"
-	natsAddress   = "127.0.0.1:14229"
-	natsPort      = "14229"
 )
 
 // variant is one way to run the same load.
@@ -51,26 +45,32 @@ func benchServer(ctx context.Context, out io.Writer, dir string, rounds int, win
 		{name: "syscall tier, observed", args: []string{"--tier", "syscall"}},
 		{name: "syscall tier, not selected", args: []string{"--tier", "syscall", "--config", elsewhere}},
 	}
+	at, err := free(3)
+	if err != nil {
+		return err
+	}
+	b := bench{dir: dir, window: window, nats: at[0], server: at[1], admin: at[2]}
+	_, natsPort, _ := net.SplitHostPort(b.nats)
 	nats, err := launch(ctx, filepath.Join(dir, "nats-server"), "-a", "127.0.0.1", "-p", natsPort, "-js", "-sd", filepath.Join(dir, "js"))
 	if err != nil {
 		return err
 	}
 	defer nats.stop()
-	server, err := launch(ctx, "taskset", "-c", "1", filepath.Join(dir, "goserver"), "-listen", serverAddress)
+	server, err := launch(ctx, "taskset", "-c", "1", filepath.Join(dir, "goserver"), "-listen", b.server)
 	if err != nil {
 		return err
 	}
 	defer server.stop()
-	if err := listening(ctx, natsAddress, serverAddress); err != nil {
+	if err := listening(ctx, b.nats, b.server); err != nil {
 		return err
 	}
-	if _, err := load(ctx, window); err != nil { // Warm-up.
+	if _, err := b.load(ctx, window); err != nil { // Warm-up.
 		return err
 	}
 	measured := make([][]round, len(variants))
 	for range rounds {
 		for i, v := range variants {
-			r, err := oneRound(ctx, dir, v, server.pid(), window)
+			r, err := b.round(ctx, v, server.pid())
 			if err != nil {
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
@@ -81,29 +81,35 @@ func benchServer(ctx context.Context, out io.Writer, dir string, rounds int, win
 	return nil
 }
 
-// oneRound runs the load once under a variant.
-func oneRound(ctx context.Context, dir string, v variant, pid int, window time.Duration) (round, error) {
+// bench is the setting of all rounds: addresses of nats-server, server and the probe's admin port.
+type bench struct {
+	dir                 string
+	window              time.Duration
+	nats, server, admin string
+}
+
+// round runs the load once under a variant.
+func (b bench) round(ctx context.Context, v variant, pid int) (round, error) {
 	var probe *child
 	if v.args != nil {
-		admin := "127.0.0.1:19609"
-		args := append([]string{"--nats-url", "nats://" + natsAddress, "--admin", admin}, v.args...)
+		args := append([]string{"--nats-url", "nats://" + b.nats, "--admin", b.admin}, v.args...)
 		var err error
-		if probe, err = launch(ctx, filepath.Join(dir, "busbar-probe"), args...); err != nil {
+		if probe, err = launch(ctx, filepath.Join(b.dir, "busbar-probe"), args...); err != nil {
 			return round{}, err
 		}
 		defer probe.stop()
-		if err := ready(ctx, "http://"+admin+"/readyz"); err != nil {
+		if err := ready(ctx, probe, b.admin); err != nil {
 			return round{}, err
 		}
 	}
-	if _, err := load(ctx, 300*time.Millisecond); err != nil { // Connections of the last round are gone, the probe has decided.
+	if _, err := b.load(ctx, time.Second); err != nil { // Connections of the last round are gone, the probe has decided.
 		return round{}, err
 	}
 	before, err := cpuTime(pid)
 	if err != nil {
 		return round{}, err
 	}
-	n, err := load(ctx, window)
+	n, err := b.load(ctx, b.window)
 	if err != nil {
 		return round{}, err
 	}
@@ -121,16 +127,15 @@ func oneRound(ctx context.Context, dir string, v variant, pid int, window time.D
 var wrkRequests = regexp.MustCompile(`(\d+) requests in`)
 
 // load runs wrk against the server and returns how many requests it made.
-func load(ctx context.Context, d time.Duration) (int, error) {
-	// wrk takes whole seconds; a time-out ends it earlier.
-	seconds := strconv.Itoa(max(1, int(d.Seconds())))
-	b, err := exec.CommandContext(ctx, "taskset", "-c", "0", "wrk", "-t1", "-c16", "-d"+seconds+"s", "http://"+serverAddress+"/hello").CombinedOutput()
+func (b bench) load(ctx context.Context, d time.Duration) (int, error) {
+	seconds := strconv.Itoa(max(1, int(d.Seconds()))) // wrk takes whole ones.
+	out, err := exec.CommandContext(ctx, "taskset", "-c", "0", "wrk", "-t1", "-c16", "-d"+seconds+"s", "http://"+b.server+"/hello").CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("run wrk: %w\n%s", err, b)
+		return 0, fmt.Errorf("run wrk: %w\n%s", err, out)
 	}
-	m := wrkRequests.FindSubmatch(b)
+	m := wrkRequests.FindSubmatch(out)
 	if m == nil {
-		return 0, fmt.Errorf("wrk printed no count:\n%s", b)
+		return 0, fmt.Errorf("wrk printed no count:\n%s", out)
 	}
 	return strconv.Atoi(string(m[1]))
 }
