@@ -27,7 +27,7 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!c)
-		drop(DROP_CONN_FULL);
+		drop(DROP_CONNECTION_STATE);
 	else if (!c->rec.kind)
 		conn_init(c, sk);
 	return c;

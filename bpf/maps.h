@@ -24,7 +24,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, DROP_REASONS);
-	__type(key, __u32);
+	__type(key, enum drop_reason);
 	__type(value, __u64);
 } drops SEC(".maps");
 

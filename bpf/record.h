@@ -129,16 +129,16 @@ _Static_assert(sizeof(struct proc) == 4, "proc");
 
 // Why something that should have become (part of) a record did not. Counted per CPU in map `drops`.
 enum drop_reason {
-	DROP_RING_FULL,    // an exchange: user space is too slow
-	DROP_PROCESS_RING, // a process record, for the same reason
-	DROP_CONN_FULL,    // data on a connection for which no state could be made
-	DROP_CALL_FULL,    // a system call whose arguments could not be kept
-	DROP_THREAD_FULL,  // an exchange that could not be noted as open on its thread
-	DROP_HALF_FULL,    // a client half that could not be kept for its server half
-	DROP_READ_FAULT,   // payload that could not be read
-	DROP_GAP,          // payload that passed no hook
-	DROP_FRAMING,      // a message whose end could not be followed
-	DROP_UNPAIRED,     // a response without a request
-	DROP_PIPELINED,    // an exchange pipelined behind another one
+	DROP_RING_FULL,          // an exchange: user space is too slow
+	DROP_RING_FULL_PROCESS,  // a process record, for the same reason
+	DROP_CONNECTION_STATE,   // data on a connection for which no state could be made
+	DROP_CALL_STATE,         // a system call whose arguments could not be kept
+	DROP_THREAD_STATE,       // an exchange that could not be noted as open on its thread
+	DROP_HALF_STATE,         // a client half that could not be kept for its server half
+	DROP_READ_FAULT,         // payload that could not be read
+	DROP_GAP,                // payload that passed no hook
+	DROP_FRAMING,            // a message whose end could not be followed
+	DROP_UNPAIRED_RESPONSE,  // a response without a request
+	DROP_PIPELINED_EXCHANGE, // an exchange pipelined behind another one
 	DROP_REASONS,
 };

@@ -39,7 +39,7 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 	}
 	tid = id;
 	if (bpf_map_update_elem(&calls, &tid, &call, BPF_ANY))
-		drop(DROP_CALL_FULL);
+		drop(DROP_CALL_STATE);
 	return 0;
 }
 

@@ -54,7 +54,7 @@ static __always_inline __u32 hex8(__u64 x, bool *ok)
 	__u64 v = (x & (0x0f * ONES)) + 9 * ((x >> 6) & ONES); // a letter's low bits count from 1
 	__u64 above9 = ((v + 6 * ONES) >> 4) & ONES;
 
-	if (v + '0' * ONES + above9 * ('a' - '0' - 10) != x)
+	if (v & (0xf0 * ONES) || v + '0' * ONES + above9 * ('a' - '0' - 10) != x)
 		*ok = false;
 	v = ((v << 4) | (v >> 8)) & 0x00ff00ff00ff00ffull;
 	v = (v | (v >> 8)) & 0x0000ffff0000ffffull;

@@ -132,7 +132,7 @@ static __always_inline struct conn *call_conn(__u64 sk)
 	if (!blank || (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2))
 		return NULL;
 	if (bpf_map_update_elem(&conns_by_addr, &sk, blank, BPF_NOEXIST)) {
-		drop(DROP_CONN_FULL);
+		drop(DROP_CONNECTION_STATE);
 		return NULL;
 	}
 	c = bpf_map_lookup_elem(&conns_by_addr, &sk);

@@ -39,8 +39,8 @@ static __always_inline bool context_same_trace(const struct exchange_record *r, 
 	return r->trace_id[0] == trace_id[0] && r->trace_id[1] == trace_id[1];
 }
 
-// context_enter notes a server exchange on the thread that took its request.
-static __always_inline void context_enter(struct conn *c)
+// context_enter notes a server exchange on the thread that took its request; `given` is the span id in its traceparent.
+static __always_inline void context_enter(struct conn *c, __u64 given)
 {
 	struct exchange_record *r = &c->rec;
 	struct thread fresh = {}, *t;
@@ -55,12 +55,12 @@ static __always_inline void context_enter(struct conn *c)
 	fresh.trace_id[0] = r->trace_id[0];
 	fresh.trace_id[1] = r->trace_id[1];
 	fresh.span_id = r->span_id;
-	fresh.remote_span_id = r->parent_span_id;
+	fresh.given_span_id = given;
 	fresh.trace_flags = r->trace_flags;
 	fresh.open = 1;
 	if (bpf_map_update_elem(&threads, &c->owner, &fresh, BPF_ANY)) {
 		c->owner = 0;
-		drop(DROP_THREAD_FULL);
+		drop(DROP_THREAD_STATE);
 	}
 }
 
@@ -83,6 +83,7 @@ static __always_inline void context_server(struct conn *c, const struct wire_key
 {
 	struct exchange_record *r = &c->rec;
 	bool header = r->context == CONTEXT_HEADER;
+	__u64 given = r->parent_span_id;
 	const struct half *half = bpf_map_lookup_elem(&halves, key);
 
 	r->span_id = ids_derive(key, TAG_SERVER);
@@ -96,7 +97,7 @@ static __always_inline void context_server(struct conn *c, const struct wire_key
 		context_root(r, key);
 	}
 	if (c->proc_flags & PROC_THREADS)
-		context_enter(c);
+		context_enter(c, given);
 }
 
 static __always_inline void context_client(struct conn *c, const struct wire_key *key)
@@ -111,7 +112,7 @@ static __always_inline void context_client(struct conn *c, const struct wire_key
 	if (t && t->mixed)
 		t = NULL;
 	if (r->context == CONTEXT_HEADER) {
-		if (t && t->remote_span_id == r->parent_span_id && context_same_trace(r, t->trace_id))
+		if (t && t->given_span_id == r->parent_span_id && context_same_trace(r, t->trace_id))
 			r->parent_span_id = t->span_id;
 	} else if (t) {
 		r->trace_id[0] = t->trace_id[0];
@@ -129,7 +130,7 @@ static __always_inline void context_client(struct conn *c, const struct wire_key
 	half.span_id = r->span_id;
 	half.trace_flags = r->trace_flags;
 	if (bpf_map_update_elem(&halves, key, &half, BPF_ANY))
-		drop(DROP_HALF_FULL);
+		drop(DROP_HALF_STATE);
 }
 
 // A function of its own so that the verifier looks at it once.

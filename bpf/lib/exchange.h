@@ -117,7 +117,7 @@ __noinline int exchange_end(struct conn *c)
 	if (c->open == OPEN_REAL)
 		exchange_emit(c);
 	else
-		drop(DROP_PIPELINED);
+		drop(DROP_PIPELINED_EXCHANGE);
 	c->open = OPEN_SHADOW;
 	stream_reset(&c->stream[RESPONSE]);
 	if (c->ahead) {

@@ -37,7 +37,7 @@ static __always_inline void process_send(struct process_space *s, __u32 tail)
 	if (size > sizeof(s->rec) + sizeof(s->tail))
 		size = sizeof(s->rec) + sizeof(s->tail);
 	if (bpf_ringbuf_output(&ring, s, size, BPF_RB_FORCE_WAKEUP))
-		drop(DROP_PROCESS_RING);
+		drop(DROP_RING_FULL_PROCESS);
 }
 
 static __always_inline struct process_space *process_room(void)

@@ -111,9 +111,9 @@ struct half {
 struct thread {
 	__u64 trace_id[2];
 	__u64 span_id;
-	__u64 remote_span_id; // parent of that span
-	__u32 open;           // server exchanges open on this thread
-	__u8 mixed;           // there was more than one: none is the one
+	__u64 given_span_id; // the one its caller sent in traceparent, 0 without
+	__u32 open;          // server exchanges open on this thread
+	__u8 mixed;          // there was more than one: none is the one
 	__u8 trace_flags;
 	__u16 reserved;
 };
