@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The commit comes from the linker flag: stamping by the tool chain fails in a clone that another user owns (sudo make up).
-BUILD   := go build -trimpath -buildvcs=false -ldflags '-s -w -X github.com/busbar/busbar/kit/run.version=$(VERSION)'
+BUILD   := go build -buildvcs=false -ldflags '-s -w -X github.com/busbar/busbar/kit/run.version=$(VERSION)'
 PROGRAMS := ./cmd/busbar $(wildcard ./services/*/cmd/*)
 
 .PHONY: help
