@@ -139,6 +139,8 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
 			data_count(c, request, n); // else an interim response
 		if (s->state == STREAM_DONE)
 			data_message_done(c, request);
+		else if (s->state == STREAM_LOST)
+			exchange_lost(c, s, request); // no chunk size where one should be
 		return n;
 	}
 	if (request && c->request_ahead && s->state == STREAM_START) { // stray bytes behind a request

@@ -50,7 +50,7 @@ func TestTraceparent(t *testing.T) {
 						talk = append(letters(tt.request, false), s(hello))
 					}
 					conversation{talk: talk}.hold(t, client, server)
-					a, b := r.wait(t, Client, local(client), 1)[0], r.wait(t, Server, local(server), 1)[0]
+					a, b := r.wait(t, Client, of(client), 1)[0], r.wait(t, Server, of(server), 1)[0]
 					honoured := a.Context == ContextHeader && hex.EncodeToString(a.TraceID[:]) == givenTrace &&
 						hex.EncodeToString(a.ParentSpanID[:]) == givenSpan && a.TraceFlags == 1
 					if honoured != tt.honoured {
@@ -113,8 +113,8 @@ func TestThreadContext(t *testing.T) {
 		put(t, inServer, hello)
 		elsewhere(func() { take(t, in, len(hello)) })
 
-		served := r.wait(t, Server, local(inServer), 2)
-		calls := r.wait(t, Client, local(out), 5)
+		served := r.wait(t, Server, of(inServer), 2)
+		calls := r.wait(t, Client, of(out), 5)
 		for i, want := range []struct {
 			parent *seen
 			from   Context

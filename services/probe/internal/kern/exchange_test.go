@@ -99,6 +99,14 @@ func conversations() map[string]conversation {
 			talk: []said{c(get), s(chunkedH + strings.Repeat("1\r\nx\r\n", 25) + "0\r\n\r\n"), c(get), s(hello)},
 			want: []told{sent(get, 200, chunkedH+strings.Repeat("1\r\nx\r\n", 25)+"0\r\n\r\n", 0), sent(get, 200, hello, 0)},
 		},
+		"chunk without size": {
+			talk: []said{c(get), s(chunkedH + "x\r\n"), s("lost"), c(get), s(hello)},
+			want: []told{sent(get, 200, chunkedH+"x\r\nlost", Unframed), sent(get, 200, hello, 0)},
+		},
+		"too many chunks in one write": {
+			talk: []said{c(get), s(chunkedH + strings.Repeat("1\r\nx\r\n", 100) + "0\r\n\r\n"), c(get), s(hello)},
+			want: []told{sent(get, 200, chunkedH+strings.Repeat("1\r\nx\r\n", 100)+"0\r\n\r\n", Unframed), sent(get, 200, hello, 0)},
+		},
 		"chunked request": {
 			talk: []said{c(chunkedPost + "4\r\nbody\r\n"), c("0\r\n\r\n"), s(hello), c(get), s(hello)},
 			want: []told{sent(chunkedPost+"4\r\nbody\r\n0\r\n\r\n", 200, hello, 0), sent(get, 200, hello, 0)},
@@ -216,17 +224,17 @@ func TestExchanges(t *testing.T) {
 				client, server := pipe(t, "tcp", "127.0.0.1:0")
 				v.hold(t, client, server)
 				for role, conn := range map[Role]net.Conn{Client: client, Server: server} {
-					got := r.wait(t, role, local(conn), len(v.want))
+					got := r.wait(t, role, of(conn), len(v.want))
 					checkHalves(t, role, got, v.want)
 				}
-				sameExchanges(t, r.on(Client, local(client)), r.on(Server, local(server)))
+				sameExchanges(t, r.on(Client, of(client)), r.on(Server, of(server)))
 				total += 2 * len(v.want)
 			})
 		}
 		client, server := pipe(t, "tcp", "127.0.0.1:0") // the last to end, so that nothing is still to come
 		conversation{talk: []said{c(get), s(hello)}}.hold(t, client, server)
-		r.wait(t, Server, local(server), 1)
-		r.wait(t, Client, local(client), 1)
+		r.wait(t, Server, of(server), 1)
+		r.wait(t, Client, of(client), 1)
 		if n := r.total(); n != total+2 {
 			t.Errorf("%d exchanges, want %d: %+v", n, total+2, r.exchanges)
 		}

@@ -50,13 +50,29 @@ func (r *recorder) Process(p *Process, file, args, env []byte) {
 
 func (r *recorder) Idle() {}
 
-// on returns the exchanges of one role on a connection or listening port, in the order they ended.
-func (r *recorder) on(role Role, addr netip.AddrPort) []seen {
+// ends names a connection by both its addresses, or by one of them.
+type ends [2]netip.AddrPort
+
+func of(c net.Conn) ends {
+	return ends{c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()}
+}
+
+func (e ends) match(x *Exchange) bool {
+	for _, addr := range e {
+		if addr.IsValid() && x.Local() != addr && x.Remote() != addr {
+			return false
+		}
+	}
+	return true
+}
+
+// on returns the exchanges of one role on a connection, in the order they ended.
+func (r *recorder) on(role Role, where ends) []seen {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var found []seen
 	for _, e := range r.exchanges {
-		if end := e.Local(); e.Role == role && end == addr || e.Role == role && e.Remote() == addr {
+		if e.Role == role && where.match(&e.Exchange) {
 			found = append(found, e)
 		}
 	}
@@ -69,14 +85,14 @@ func (r *recorder) total() int {
 	return len(r.exchanges)
 }
 
-// wait polls until at least n exchanges of the role on addr are there and returns them. The test ends if they never are.
-func (r *recorder) wait(t *testing.T, role Role, addr netip.AddrPort, n int) []seen {
+// wait polls until at least n exchanges of the role are there and returns them. The test ends if they never are.
+func (r *recorder) wait(t *testing.T, role Role, where ends, n int) []seen {
 	t.Helper()
 	var found []seen
 	until(t, func() bool {
-		found = r.on(role, addr)
+		found = r.on(role, where)
 		return len(found) >= n
-	}, func() { t.Fatalf("%d exchanges of role %d on %s, want %d: %+v", len(found), role, addr, n, found) })
+	}, func() { t.Fatalf("%d exchanges of role %d on %s, want %d: %+v", len(found), role, where, n, found) })
 	return found
 }
 
