@@ -53,6 +53,7 @@ const (
 	flushAfter    = 200 * time.Millisecond // age at which a batch is sent, however small
 	tickEvery     = time.Second            // clocks, counters, ports
 	sweepEvery    = 10 * time.Second       // processes that ended
+	kickEvery     = 20 * time.Millisecond  // messages of this time are sent together, which spares wake-ups
 	maxEventBytes = 128 << 10              // process events of one message
 	maxEnv        = 2048                   // bytes of an environment that an exec record holds at most
 )
@@ -80,6 +81,7 @@ type Agent struct {
 	clock     decode.Clock
 	ticked    time.Time
 	swept     time.Time
+	kicked    time.Time
 	exchanges uint64
 	batches   uint64
 }
@@ -210,6 +212,10 @@ func (a *Agent) upkeep(now time.Time) {
 	if now.Sub(a.swept) >= sweepEvery {
 		a.swept = now
 		a.sweep()
+	}
+	if a.outbox.unsent && now.Sub(a.kicked) >= kickEvery {
+		a.outbox.unsent, a.kicked = false, now
+		a.spool.kick()
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -33,7 +34,15 @@ import (
 	"github.com/busbar/busbar/services/probe/internal/sel"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(busRole); dir != "" {
+		if err := serveBus(dir); err != nil {
+			panic(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeKernel reads what a test feeds it, on the goroutine that calls Read.
 type fakeKernel struct {
@@ -49,10 +58,14 @@ func newFakeKernel() *fakeKernel {
 }
 
 func (f *fakeKernel) Read(ctx context.Context, sink kern.Sink) error {
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-poll.C:
+			sink.Idle()
 		case give, ok := <-f.feed:
 			if !ok {
 				return errors.New("ring is gone")
@@ -218,7 +231,7 @@ func child(t *testing.T) uint32 {
 	return uint32(cmd.Process.Pid)
 }
 
-func selector(t *testing.T, spec string) *sel.Selector {
+func selector(t testing.TB, spec string) *sel.Selector {
 	t.Helper()
 	text := "apiVersion: busbar.dev/v1\nkind: Instrumentation\nmetadata: {name: x}\nspec: " + spec
 	set, err := config.Parse(configv1.Kinds(), config.Source{Name: "x.yaml", Data: []byte(text)})

@@ -25,6 +25,7 @@ type outbox struct {
 	exchangeSubject string
 	processSubject  string
 	raw, packed     []byte // used again for each message
+	unsent          bool   // the spool has something that it was not told to send
 }
 
 func newOutbox(cfg Config, s *spool) outbox {
@@ -80,4 +81,5 @@ func (o *outbox) send(to, schema, id string, items int) {
 	}
 	m.Data = bytes.Clone(m.Data)
 	o.spool.put(m)
+	o.unsent = true
 }

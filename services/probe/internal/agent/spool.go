@@ -28,27 +28,27 @@ type spool struct {
 	limit int
 	out   Publisher
 	lost  func(reason string, items int)
-	wake  chan struct{} // told of new messages and of finished ones; holds one token
+	wake  chan struct{} // there is something to do; holds one token
 
 	mu      sync.Mutex
 	waiting list.List // of bus.Msg, oldest first
 	bytes   int       // of waiting
 	flying  int       // messages that the bus has and did not confirm
 	resume  time.Time // nothing is sent before
+	eager   bool      // run waits for flights to end: for room, or for the last one
 }
 
 func newSpool(limit int, out Publisher, lost func(reason string, items int)) *spool {
 	return &spool{limit: limit, out: out, lost: lost, wake: make(chan struct{}, 1)}
 }
 
-// put adds a message.
+// put adds a message, which is sent at the next kick.
 func (s *spool) put(m bus.Msg) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.waiting.PushBack(m)
 	s.bytes += len(m.Data)
 	s.trim()
-	s.mu.Unlock()
-	s.signal()
 }
 
 // trim drops the oldest messages until the rest is within the limit. The caller holds mu.
@@ -78,7 +78,7 @@ func (s *spool) run(ctx context.Context) {
 	var deadline <-chan time.Time
 	for {
 		var again <-chan time.Time
-		if pause := s.send(); pause > 0 {
+		if pause := s.send(stop == nil); pause > 0 {
 			again = time.After(pause)
 		}
 		if stop == nil && s.empty() {
@@ -97,9 +97,11 @@ func (s *spool) run(ctx context.Context) {
 }
 
 // send hands over what the bus takes. It returns after how long to try again at the latest; zero means when something happens.
-func (s *spool) send() time.Duration {
+// With last set nothing will follow.
+func (s *spool) send(last bool) time.Duration {
 	for {
 		s.mu.Lock()
+		s.eager = last || s.waiting.Len() > 0
 		pause := time.Until(s.resume)
 		if pause > 0 || s.waiting.Len() == 0 {
 			s.mu.Unlock()
@@ -108,7 +110,11 @@ func (s *spool) send() time.Duration {
 		m := s.pop()
 		s.flying++
 		s.mu.Unlock()
-		err := s.out.PublishAsync(m, func(err error) { s.finish(m, err); s.signal() })
+		err := s.out.PublishAsync(m, func(err error) {
+			if s.finish(m, err) {
+				s.kick()
+			}
+		})
 		if err != nil {
 			s.finish(m, err)
 		}
@@ -118,26 +124,28 @@ func (s *spool) send() time.Duration {
 	}
 }
 
-// finish ends the flight of a message: it is stored, or hopeless, or to be tried again before all others.
-func (s *spool) finish(m bus.Msg, err error) {
+// finish ends the flight of a message: it is stored, or hopeless, or to be tried again before all others. It tells whether run
+// has something to do about it; waking it for each message would cost more than the rest of the message's way.
+func (s *spool) finish(m bus.Msg, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flying--
 	switch {
 	case err == nil:
-		return
+		return s.eager
 	case errors.Is(err, bus.ErrTooLarge):
 		s.lost("too_large", m.Items)
-		return
+		return s.eager
 	case errors.Is(err, bus.ErrClosed):
 		s.lost("shutdown", m.Items)
-		return
+		return s.eager
 	case !errors.Is(err, bus.ErrWindowFull):
 		s.resume = time.Now().Add(retryPause)
 	}
 	s.waiting.PushFront(m)
 	s.bytes += len(m.Data)
 	s.trim()
+	return true
 }
 
 func (s *spool) empty() bool {
@@ -155,7 +163,8 @@ func (s *spool) abandon() {
 	}
 }
 
-func (s *spool) signal() {
+// kick has what waits sent.
+func (s *spool) kick() {
 	select {
 	case s.wake <- struct{}{}:
 	default:

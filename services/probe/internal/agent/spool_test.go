@@ -86,6 +86,7 @@ func (h *harness) add(ids ...string) {
 	for _, id := range ids {
 		h.put(bus.Msg{ID: id, Data: make([]byte, 10), Items: 3})
 	}
+	h.kick()
 	synctest.Wait()
 }
 
