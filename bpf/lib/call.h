@@ -210,6 +210,8 @@ static __always_inline void call_moved(struct conn *c, struct call *call, __u32 
 
 	if (!call->peek)
 		seq -= len;
+	if (call->dir == DIR_RX && seq == call->seq + 1)
+		seq--; // a FIN behind the bytes was taken with them
 	if (call->messages)
 		call_messages(c, call, moved, seq);
 	else
@@ -220,6 +222,7 @@ static __always_inline void call_moved(struct conn *c, struct call *call, __u32 
 static __always_inline bool call_describe(struct call *call, __u8 kind, const void *regs)
 {
 	struct user_msghdr header;
+	struct tcp_sock *tp;
 	__u64 flags = 0;
 
 	call->dir = kind == CALL_READ || kind == CALL_READV || kind == CALL_RECVFROM || kind == CALL_RECVMSG || kind == CALL_RECVMMSG
@@ -266,6 +269,8 @@ static __always_inline bool call_describe(struct call *call, __u8 kind, const vo
 	if (flags & (MSG_OOB | MSG_ERRQUEUE))
 		return false;
 	if (call->dir == DIR_RX) {
+		tp = (struct tcp_sock *)call->sk; // a cast inside the macro would have `call` itself relocated
+		call->seq = BPF_CORE_READ(tp, copied_seq);
 		call->peek = !!(flags & MSG_PEEK);
 		if (flags & MSG_TRUNC)
 			call->blind = 1; // thrown away, not copied

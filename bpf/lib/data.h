@@ -16,8 +16,8 @@
 // A difference of sequence numbers that can only be nonsense.
 #define SEQ_WILD (1 << 30)
 
-// What data_step returns when the payload must be looked at.
-#define DATA_LOOK (-1)
+// How much is loaded to read the size of a chunk; no more, for its data follows.
+#define CHUNK_LINE_PIECE 32
 
 static __always_inline void data_count(struct conn *c, bool request, __u32 n)
 {
@@ -81,7 +81,7 @@ __noinline int data_unread(struct conn *c, __u32 dir, __u32 n)
 }
 
 // data_step takes what it can of `left` bytes without looking at them. It returns how many, 0 when the connection is in
-// another state now and the same bytes must be taken again, or DATA_LOOK.
+// another state now and the same bytes must be taken again, or, negative, how many must be looked at first.
 __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 {
 	struct stream *s;
@@ -116,8 +116,10 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 		c->request_ahead = 1;
 		stream_reset(s);
 		return 0;
+	case STREAM_CHUNK_LINE:
+		return -CHUNK_LINE_PIECE;
 	default:
-		return DATA_LOOK;
+		return -PIECE_MAX;
 	}
 }
 
@@ -182,8 +184,9 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 	for (int i = 0; i < STEPS_MAX && at < len && !c->opaque; i++) {
 		int n = data_step(c, dir, seq + at, len - at);
 
-		if (n == DATA_LOOK) {
-			got = source_load(src, w, dir, at, len - at);
+		if (n < 0) {
+			got = -n;
+			got = source_load(src, w, dir, at, got < len - at ? got : len - at);
 			if (!got && src->kind != SOURCE_NONE)
 				drop(DROP_READ_FAULT);
 			n = data_look(c, dir, got, len - at);

@@ -138,5 +138,6 @@ struct call {
 	__u8 dir;
 	__u8 peek;  // the bytes stay in the socket
 	__u8 blind; // the bytes are not in memory of the process
-	__u8 reserved[5];
+	__u8 reserved;
+	__u32 seq; // of the next byte to be received, on entry
 };

@@ -198,7 +198,7 @@ func TestSendfile(t *testing.T) {
 	})
 }
 
-// TestHalfClose reads a response after the connection has ended.
+// TestHalfClose reads a request together with the end of what the client says, and a response after the connection has ended.
 func TestHalfClose(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
 		_, r := start(t, Options{Tier: tier})
@@ -220,8 +220,10 @@ func TestHalfClose(t *testing.T) {
 			return closed
 		}, func() { t.Fatal("not closed") })
 		take(t, client, len(hello))
-		a := r.wait(t, Client, of(client), 1)
+		a, b := r.wait(t, Client, of(client), 1), r.wait(t, Server, of(server), 1)
 		checkHalves(t, Client, a, []told{sent(get, 200, hello, 0)})
+		checkHalves(t, Server, b, []told{sent(get, 200, hello, 0)})
+		sameExchanges(t, a, b)
 	})
 }
 
