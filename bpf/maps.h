@@ -11,7 +11,7 @@
 // Settings, fixed before load so that the verifier prunes what they switch off.
 const volatile __u32 request_window = REQUEST_MAX;     // captured bytes of a request head
 const volatile __u32 response_window = RESPONSE_MAX;   // and of a response head
-const volatile __u64 wake_bytes = 1 << 20;             // the reader is woken when this much waits in the ring
+const volatile __u64 wake_bytes = 1 << 20;             // the reader is woken once per so much written
 const volatile __u8 default_verdict = VERDICT_OBSERVE; // of processes without an entry in `procs`
 
 // Records on their way to user space. Full: the new record is dropped and counted.
@@ -73,19 +73,20 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-// tid -> server exchanges open on the thread. Deleted when the last one ends and when the thread exits; the least
-// recently used entry makes room, and costs its client calls their parent.
+// tid -> server exchanges open on the thread. Deleted when the last one ends and when the thread exits; full: the
+// client calls of that exchange get no parent, and it is counted. Not an LRU map: that costs a client exchange twice as
+// much as all the rest of it.
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u32);
 	__type(value, struct thread);
 } threads SEC(".maps");
 
-// wire key -> context of a client exchange of this node, for its server half. Deleted when the client exchange ends;
-// the least recently used entry makes room, and costs the server half its parent.
+// wire key -> context of a client exchange of this node, for its server half. Deleted when the client exchange ends, at
+// the latest with its connection; full: the server half gets no parent, and it is counted.
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct wire_key);
 	__type(value, struct half);
