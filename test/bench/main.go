@@ -3,7 +3,7 @@
 // Command bench measures what the probe costs, as ratios: the variants take turns within one run, so that a noisy
 // neighbour hits all of them alike, and what counts is CPU time as the scheduler accounts it, not the clock.
 //
-//	go run ./test/bench [-rounds 9] [-seconds 2]
+//	go run ./test/bench [-rounds 9] [-window 2s]
 //
 // It needs root, wrk and taskset, and prints one line per figure with its target.
 package main
@@ -25,9 +25,19 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 9, "rounds of each variant")
 	window := flag.Duration("window", 2*time.Second, "length of one round")
+	load := flag.String("load", "", "only make requests to this `address` for a window, and print how many were answered")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *load != "" {
+		n, err := fixedLoad(ctx, *load, *window)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		fmt.Println(n)
+		return
+	}
 	if err := run(ctx, os.Stdout, *rounds, *window); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
