@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/busbar/busbar/contract"
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	fleetv1 "github.com/busbar/busbar/contract/fleet/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -82,7 +83,7 @@ func Run(ctx context.Context, cfg Config) error {
 		defer cfg.Admin.Check(service, b.Ready)()
 	}
 	manager := &dest.Manager{
-		Bus: b, Root: cfg.Root, UserAgent: "busbar/" + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics),
+		Bus: b, Root: cfg.Root, UserAgent: contract.UserAgent + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics),
 	}
 	wanted := make(chan map[string]dest.Wanted)
 	var g run.Group

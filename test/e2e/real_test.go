@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/busbar/busbar/contract"
 )
 
 // TestRealServersAllInOne: 2,000 requests between unmodified servers and clients of four kinds, seen by `busbar up`
@@ -23,6 +25,7 @@ func TestRealServersAllInOne(t *testing.T) {
 			checkRealServers(t, b)
 			checkPage(t, s)
 			checkPrivacy(t, b, s)
+			checkQuiet(t, b)
 		})
 	}
 }
@@ -214,6 +217,25 @@ func checkPage(t *testing.T, s *system) {
 		if !strings.Contains(page, want) {
 			t.Errorf("the Prometheus page has no %s", want)
 		}
+	}
+}
+
+// checkQuiet: the sending of telemetry to a server of this machine makes no telemetry, or there would be no end of it.
+func checkQuiet(t *testing.T, b *backend) {
+	t.Helper()
+	spans, _, _ := b.received()
+	agents := 0
+	for _, s := range spans {
+		agent, ok := s.attributes["user_agent.original"].(string)
+		if strings.HasPrefix(agent, contract.UserAgent) {
+			t.Fatalf("the sending of telemetry became span %+v", s)
+		}
+		if ok {
+			agents++
+		}
+	}
+	if agents == 0 {
+		t.Error("no span tells its client's User-Agent")
 	}
 }
 

@@ -161,9 +161,13 @@ func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
 	if a.batch.Len() == 0 {
 		a.opened = time.Now()
 	}
-	if !a.batch.Add(e, request, w.process.Info, &w.slot, a.clock) {
+	switch a.batch.Add(e, request, w.process.Info, &w.slot, a.clock) {
+	case decode.Unparsed:
 		a.losses.add("unparsed", 1)
 		return
+	case decode.Own:
+		return // nor is this
+	case decode.Added:
 	}
 	a.exchanges++
 	if a.batch.Full() {

@@ -3,8 +3,10 @@
 package decode
 
 import (
+	"bytes"
 	"net/netip"
 
+	"github.com/busbar/busbar/contract"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/probe/internal/httphead"
 	"github.com/busbar/busbar/services/probe/internal/kern"
@@ -60,12 +62,24 @@ func (b *Batch) Len() int { return len(b.message.Exchanges) }
 // Full tells that the batch takes no more.
 func (b *Batch) Full() bool { return b.Len() == maxExchanges || b.size >= maxBytes }
 
-// Add takes in an exchange of a process. It reports false for a record whose request is no HTTP, and leaves it out. The batch must
-// not be full.
-func (b *Batch) Add(e *kern.Exchange, request []byte, process *eventv1.Process, slot *Slot, clock Clock) bool {
+// Result says what became of an exchange.
+type Result int
+
+// What becomes of an exchange.
+const (
+	Added    Result = iota
+	Unparsed        // left out: its request is no HTTP
+	Own             // left out: Busbar sends telemetry with it
+)
+
+// Add takes in an exchange of a process, or leaves it out. The batch must not be full.
+func (b *Batch) Add(e *kern.Exchange, request []byte, process *eventv1.Process, slot *Slot, clock Clock) Result {
 	head, ok := httphead.ParseRequest(request)
 	if !ok {
-		return false
+		return Unparsed
+	}
+	if bytes.HasPrefix(head.UserAgent, []byte(contract.UserAgent)) {
+		return Own
 	}
 	v := &b.events[b.Len()]
 	v.fill(e, &head, clock, &b.text)
@@ -74,7 +88,7 @@ func (b *Batch) Add(e *kern.Exchange, request []byte, process *eventv1.Process, 
 	v.exchange.PeerAddress = b.address(e.Remote().Addr(), &b.peer)
 	b.message.Exchanges = append(b.message.Exchanges, &v.exchange)
 	b.size += exchangeBytes + len(v.http.Method) + len(v.http.Path) + len(v.http.Host) + len(v.http.UserAgent)
-	return true
+	return Added
 }
 
 func (b *Batch) process(p *eventv1.Process, slot *Slot) uint32 {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/busbar/busbar/contract"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 )
@@ -71,7 +72,7 @@ func TestBatch(t *testing.T) {
 		var shopSlot, callerSlot Slot
 		add := func(e *kern.Exchange, request string, p *eventv1.Process, s *Slot) {
 			t.Helper()
-			if !b.Add(e, []byte(request), p, s, clock) {
+			if b.Add(e, []byte(request), p, s, clock) != Added {
 				t.Fatalf("Add refused %q", request)
 			}
 		}
@@ -100,11 +101,16 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-func TestAddRefusesWhatIsNoRequest(t *testing.T) {
+func TestAddLeavesOut(t *testing.T) {
 	t.Parallel()
 	b := NewBatch()
-	if b.Add(record(), []byte("\x16\x03\x01"), &eventv1.Process{}, new(Slot), Clock{}) || b.Len() != 0 {
-		t.Error("a record without a request was taken in")
+	for request, want := range map[string]Result{
+		"\x16\x03\x01": Unparsed,
+		"POST /v1/traces HTTP/1.1\r\nHost: tempo:4318\r\nUser-Agent: " + contract.UserAgent + "v1\r\n\r\n": Own,
+	} {
+		if got := b.Add(record(), []byte(request), &eventv1.Process{}, new(Slot), Clock{}); got != want || b.Len() != 0 {
+			t.Errorf("%q gives %v, and %d exchanges are in the batch", request, got, b.Len())
+		}
 	}
 }
 
@@ -118,7 +124,7 @@ func TestBatchStaysWithinTheBus(t *testing.T) {
 		e.SetAddrs(netip.AddrPortFrom(netip.AddrFrom16([16]byte{byte(i), byte(i >> 8), 1}), 65535), netip.AddrPortFrom(netip.AddrFrom16([16]byte{byte(i), byte(i >> 8), 2}), 65535))
 		p := &eventv1.Process{Executable: big, OtelServiceName: big, OtelResourceAttributes: big}
 		request := fmt.Appendf(nil, "GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n", strings.Repeat("\xff", 400), big[:90])
-		if !b.Add(e, request, p, new(Slot), Clock{}) {
+		if b.Add(e, request, p, new(Slot), Clock{}) != Added {
 			t.Fatal("refused")
 		}
 	}
@@ -172,7 +178,7 @@ func FuzzAdd(f *testing.F) {
 		b := NewBatch()
 		e := record()
 		e.Flags = kern.Flags(flags)
-		if !b.Add(e, request[:min(len(request), 512)], &eventv1.Process{Pid: 7}, new(Slot), Clock{}) {
+		if b.Add(e, request[:min(len(request), 512)], &eventv1.Process{Pid: 7}, new(Slot), Clock{}) != Added {
 			return
 		}
 		h := unmarshal(t, b).GetExchanges()[0].GetHttp()
