@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package embedded runs a NATS server with JetStream on local disk inside this process, for the all-in-one and for tests.
-// Data survives a crash of the process; a loss of power can cost what was stored within the last SyncInterval.
+// Data survives a crash of the process; a loss of power can cost what was stored within the last SyncInterval. After the
+// disk was full, which a stream does not get over by itself, the server starts anew as soon as there is room.
 package embedded
 
 import (
@@ -41,9 +42,16 @@ const (
 
 // Server is a running server. It satisfies bus.InProcess.
 type Server struct {
-	nats *server.Server
-	lock *os.File
-	stop sync.Once
+	options Options
+	log     *logger
+	lock    *os.File
+	stop    sync.Once
+	ending  chan struct{} // closed by Shutdown
+	keeper  sync.WaitGroup
+	url     string
+
+	mu   sync.Mutex
+	nats *server.Server // nil while it starts anew
 }
 
 // Start starts a server and returns when it takes connections. The error names the address if it is in use, and the
@@ -60,40 +68,64 @@ func start(o Options) (*Server, error) {
 	if o.StoreDir == "" {
 		return nil, errors.New("no data directory is given")
 	}
-	opts, err := o.complete()
+	lock, err := lockDir(o.StoreDir)
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(o.StoreDir)
+	s := &Server{options: o, log: newLogger(o.Log), lock: lock, ending: make(chan struct{})}
+	if s.nats, err = s.serve(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if !o.DontListen {
+		if at, ok := s.nats.Addr().(*net.TCPAddr); ok {
+			s.options.Port = at.Port // it is the same when the server starts anew
+		}
+	}
+	s.url = s.nats.ClientURL()
+	s.keeper.Go(s.keep)
+	return s, nil
+}
+
+// serve starts a server of NATS and returns when it takes connections.
+func (s *Server) serve() (*server.Server, error) {
+	opts, err := s.options.complete()
 	if err != nil {
 		return nil, err
 	}
 	ns, err := server.NewServer(opts)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, err
 	}
-	log := newLogger(o.Log)
-	ns.SetLoggerV2(log, false, false, false)
+	s.log.forget()
+	ns.SetLoggerV2(s.log, false, false, false)
 	ns.Start()
-	s := &Server{nats: ns, lock: lock}
-	if !ns.ReadyForConnections(startTimeout) || log.fatal() != nil {
-		s.Shutdown()
-		return nil, or(log.fatal(), fmt.Errorf("not ready after %v", startTimeout))
+	if !ns.ReadyForConnections(startTimeout) || s.log.fatal() != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, or(s.log.fatal(), fmt.Errorf("not ready after %v", startTimeout))
 	}
-	return s, nil
+	return ns, nil
 }
 
 // InProcessConn connects to the server without a socket.
-func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn() }
+func (s *Server) InProcessConn() (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nats == nil {
+		return nil, errRestart
+	}
+	return s.nats.InProcessConn()
+}
 
 // ClientURL returns the address that other processes use. It is of no use with DontListen.
-func (s *Server) ClientURL() string { return s.nats.ClientURL() }
+func (s *Server) ClientURL() string { return s.url }
 
 // Shutdown writes what is stored to disk, closes all connections and returns when the server has stopped.
 func (s *Server) Shutdown() {
 	s.stop.Do(func() {
-		s.nats.Shutdown()
-		s.nats.WaitForShutdown()
+		close(s.ending)
+		s.keeper.Wait()
+		s.end()
 		_ = s.lock.Close() // releases the lock
 	})
 }
