@@ -19,12 +19,15 @@ const (
 	codeAccountLimits jetstream.ErrorCode = 10002
 )
 
+// codeHeaderTooLarge means that the headers of a message are longer than a stream can note down, 64 KiB.
+const codeHeaderTooLarge jetstream.ErrorCode = 10097
+
 // classify gives an error of the JetStream API the meaning that callers branch on.
 func classify(api *jetstream.APIError) error {
 	switch api.ErrorCode {
 	case codeNoResources, codeNoStorage, codeStoreFailed, codeAccountLimits:
 		return fmt.Errorf("%w: %s", ErrFull, api.Description)
-	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
+	case jetstream.JSErrCodeStreamMessageExceedsMaximum, codeHeaderTooLarge:
 		return fmt.Errorf("%w: %s", ErrTooLarge, api.Description)
 	}
 	return api

@@ -226,6 +226,30 @@ func TestDeadLetterWithoutSubjectIsCounted(t *testing.T) {
 	}
 }
 
+// TestDeadLetterOfLongHeaders gives up on messages whose headers leave no room for those of a dead letter.
+func TestDeadLetterOfLongHeaders(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	consume(t, f.bus, spec(), func(context.Context, *bus.Delivery) error { return bus.Permanent("malformed", nil) })
+	long := strings.Repeat("x", 64000)
+	publish(t, f.bus,
+		bus.Msg{Subject: "s.a", Header: map[string]string{"Foreign": long}, Data: []byte("body")},
+		bus.Msg{Subject: "s.b", ID: long, Data: []byte("body")},
+	)
+	f.drained(t)
+	got := map[string][]string{}
+	for _, d := range bustest.ReadAll(t, f.bus, "DEAD", "") {
+		got[d.Header(bus.HeaderDeadOrigin)] = []string{
+			d.Header("Foreign"), strconv.Itoa(len(d.Header(bus.HeaderDeadID))), d.Header(bus.HeaderDeadTruncated), string(d.Raw()),
+		}
+	}
+	ids := bustest.ReadAll(t, f.bus, "S", "s.a")[0].Header(bus.HeaderID)
+	want := map[string][]string{"S:1:s.a": {"", strconv.Itoa(len(ids)), "4", "body"}, "S:2:s.b": {"", "512", "", "body"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestDeadLetterIsNotLost has nowhere to put a dead letter at first: its message stays until there is.
 func TestDeadLetterIsNotLost(t *testing.T) {
 	t.Parallel()

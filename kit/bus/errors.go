@@ -17,7 +17,8 @@ var (
 	ErrFull = errors.New("stream is full")
 	// ErrNoStream: no stream takes this subject, and it did not appear within the wait either.
 	ErrNoStream = errors.New("no stream takes this subject")
-	// ErrTooLarge: the message exceeds MaxData before compression or the server's limit after it. A batch was built wrongly.
+	// ErrTooLarge: the message exceeds MaxData before compression or the server's limits after it, of which
+	// headers have one of their own. A batch was built wrongly.
 	ErrTooLarge = errors.New("message is too large")
 	// ErrWindowFull: as many messages as allowed are waiting for their acknowledgement.
 	ErrWindowFull = errors.New("publish window is full")

@@ -108,6 +108,7 @@ func TestPublishRefusals(t *testing.T) {
 		{"full", filler, bus.ErrFull},
 		{"no stream", bus.Msg{Subject: "nowhere.a"}, bus.ErrNoStream},
 		{"too large before compression", bus.Msg{Subject: "s.a", Data: make([]byte, bus.MaxData+1)}, bus.ErrTooLarge},
+		{"headers too large", bus.Msg{Subject: "s.a", Header: map[string]string{"Long": strings.Repeat("x", 1<<16)}}, bus.ErrTooLarge},
 		{"too large for the server", bus.Msg{Subject: "s.a", Data: noise, Encoding: bus.EncodingIdentity}, bus.ErrTooLarge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
@@ -26,8 +27,9 @@ const (
 	minThrottle    = 100 * time.Millisecond // so that a zero does not spin
 	maxThrottle    = time.Hour
 	deadTimeout    = 10 * time.Second
-	maxDeadError   = 512     // bytes of an error kept with a dead letter
-	deadHeaderRoom = 4 << 10 // bytes that dead letters need for headers of ours
+	maxDeadError   = 512      // bytes of an error kept with a dead letter
+	deadHeaderRoom = 4 << 10  // bytes that dead letters need for headers of ours
+	maxDeadHeaders = 32 << 10 // bytes of headers that a dead letter keeps; a stream takes twice that, ours included
 
 	// ReasonPanic is the reason of a dead letter whose handler panicked.
 	ReasonPanic = "panic"
@@ -67,18 +69,22 @@ func (c *consumer) settle(ctx context.Context, d *Delivery, err error) {
 	c.count(outcome)
 }
 
-// bury copies d to its dead-letter subject and ends its delivery. While the copy cannot be stored, it returns an error and d stays.
+// bury copies d to its dead-letter subject and ends its delivery. While the copy cannot be stored, it returns an error
+// and d stays, unless no copy would ever fit: nothing may stay for ever.
 func (c *consumer) bury(ctx context.Context, d *Delivery, reason string, cause error) error {
 	outcome := "dropped"
 	if c.spec.DeadSubject != nil {
 		if subject := c.spec.DeadSubject(reason); subject != "" {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadTimeout)
 			defer cancel()
-			if err := c.bus.Publish(ctx, c.letter(d, subject, reason, cause)); err != nil {
+			err := c.bus.Publish(ctx, c.letter(d, subject, reason, cause))
+			switch {
+			case err == nil:
+				outcome = "dead"
+				c.bus.metrics.dead.WithLabelValues(c.bus.name, c.spec.Durable, reason).Inc()
+			case !errors.Is(err, ErrTooLarge):
 				return err
 			}
-			outcome = "dead"
-			c.bus.metrics.dead.WithLabelValues(c.bus.name, c.spec.Durable, reason).Inc()
 		}
 	}
 	if outcome == "dropped" {
@@ -90,26 +96,33 @@ func (c *consumer) bury(ctx context.Context, d *Delivery, reason string, cause e
 	return nil
 }
 
-// letter makes the copy. One that would exceed what the server takes, because of the headers it gains, is cut.
+// letter makes the copy. One that would exceed what the server takes, because of the headers it gains, is cut: the payload
+// at its end, and headers as a whole.
 func (c *consumer) letter(d *Delivery, subject, reason string, cause error) Msg {
-	header := d.Headers()
+	header, data := d.Headers(), d.Raw()
+	if headerSize(header) > maxDeadHeaders {
+		header = map[string]string{HeaderDeadTruncated: strconv.Itoa(len(data))}
+	}
 	header[HeaderDeadReason] = reason
 	header[HeaderDeadError] = headerText(cause.Error())
 	header[HeaderDeadOrigin] = fmt.Sprintf("%s:%d:%s", d.Stream, d.Sequence, d.Subject)
 	header[HeaderDeadStage] = c.spec.Stage
 	if id := d.Header(HeaderID); id != "" {
-		header[HeaderDeadID] = id
+		header[HeaderDeadID] = headerText(id)
 	}
-	size := deadHeaderRoom
-	for k, v := range header {
-		size += len(k) + len(v) + 4
-	}
-	data := d.Raw()
-	if room := max(int(c.bus.nc.MaxPayload())-size, 0); len(data) > room {
+	if room := max(int(c.bus.nc.MaxPayload())-headerSize(header)-deadHeaderRoom, 0); len(data) > room {
 		header[HeaderDeadTruncated] = strconv.Itoa(len(data))
 		data = data[:room]
 	}
 	return Msg{Subject: subject, ID: d.DerivedID("dead-" + c.spec.Durable), Header: header, Items: d.Items(), Data: data, Encoding: d.Encoding()}
+}
+
+// headerSize is what headers take on the wire.
+func headerSize(header map[string]string) (size int) {
+	for k, v := range header {
+		size += len(k) + len(v) + len(": \r\n")
+	}
+	return size
 }
 
 // headerText makes s fit for a header: one line of valid UTF-8, not too long.
