@@ -86,6 +86,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	hack/fuzz $(or $(FUZZTIME),10s)
 
 .PHONY: bench
-bench: ## Run the benchmarks of every module, then those of the whole
+bench: ## Run the benchmarks of every module, then what the probe and an idle `up` cost
+	hack/deps test
 	hack/each go test -run '^$$' -bench . -benchmem ./...
-	$(if $(wildcard test/bench),go run ./test/bench)
+	go run ./test/bench
