@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -163,10 +164,19 @@ func (d *destination) request(m *bus.Delivery) (otlp.Request, error) {
 		return otlp.Request{}, err
 	}
 	id := m.Header(bus.HeaderID)
-	if id == "" {
+	if !carried(id) {
 		id = m.DerivedID(d.name)
 	}
 	return otlp.Request{Signal: parts.Signal, ID: id, Body: body}, nil
+}
+
+// maxID is what an id may have in bytes: several times what ours have, and far below what any back end takes as a header.
+const maxID = 512
+
+// carried tells whether a request can carry an id. Anybody may write to the stream, and a header that the protocol forbids
+// fails each attempt, which would look like a back end that is away.
+func carried(id string) bool {
+	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // failed decides what becomes of a message whose attempt failed, and of those behind it.
