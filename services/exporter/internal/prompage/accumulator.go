@@ -216,6 +216,9 @@ func (a *accumulator) family(m pmetric.Metric, k kind) *family {
 
 // name returns the name on the page of a metric, "" if it has none.
 func (a *accumulator) name(id metricID) string {
+	if len(id.name)+len(id.unit) > 2*maxValue {
+		return "" // it would be too long on the page, and is not worth remembering
+	}
 	if name, ok := a.names[id]; ok {
 		return name
 	}

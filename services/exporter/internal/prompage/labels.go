@@ -161,6 +161,7 @@ func clean(b []byte, start int) []byte {
 // name returns the label name of an attribute. Where that belongs to someone else it begins with exported_, which is what
 // Prometheus itself does.
 func (l *labeler) name(attribute string) string {
+	attribute = attribute[:min(len(attribute), maxValue)] // it is remembered, and its sender has the choice
 	if name, ok := l.names[attribute]; ok {
 		return name
 	}

@@ -163,6 +163,7 @@ func TestWhatFindsNoPlaceIsCounted(t *testing.T) {
 			m.SetName("a")
 			m.SetEmptyExponentialHistogram().DataPoints().AppendEmpty()
 		}, prompage.Unsupported},
+		{"endless name", func(ms pmetric.MetricSlice) { number(ms, strings.Repeat("n", 1<<20), "", none, false, 1, nil) }, prompage.Conflict},
 		{"name without a letter", func(ms pmetric.MetricSlice) { number(ms, "---", "", none, false, 1, nil) }, prompage.Conflict},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
