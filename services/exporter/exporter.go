@@ -34,9 +34,6 @@ import (
 // service is the name of this one in subjects and headers.
 const service = "exporter"
 
-// beatEvery is the interval of heartbeats.
-const beatEvery = 10 * time.Second
-
 // Config is what an operator says about one exporter process; what users say is in resources.
 type Config struct {
 	Bus      bus.Config // Name and Metrics are filled in when empty
@@ -90,7 +87,7 @@ func Run(ctx context.Context, cfg Config) error {
 	g.Add("destinations", func(ctx context.Context) error { return manager.Run(ctx, wanted) })
 	g.Add("resources", func(ctx context.Context) error { return cfg.watch(ctx, log, cfg.Bus.Metrics, wanted) })
 	g.Add("heartbeat", func(ctx context.Context) error {
-		return b.Beat(ctx, cfg.Root.Beat(service, cfg.Instance), beatEvery, cfg.beat(manager, time.Now(), log))
+		return b.Beat(ctx, cfg.Root.Beat(service, cfg.Instance), fleetv1.Interval, cfg.beat(manager, time.Now()))
 	})
 	return g.Run(ctx)
 }
@@ -125,22 +122,15 @@ func (c Config) wanted(set *config.Set) map[string]dest.Wanted {
 	return want
 }
 
-// beat returns the payload of heartbeats.
-func (c Config) beat(m *dest.Manager, started time.Time, log *slog.Logger) func() []byte {
+// beat returns what makes the payload of a heartbeat.
+func (c Config) beat(m *dest.Manager, started time.Time) func() []byte {
+	b := fleetv1.Beacon{Service: service, Instance: c.Instance, Node: c.Node, Version: run.Version(), Started: started}
 	return func() []byte {
-		facts := make(map[string]string)
-		for name, phase := range m.Phases() {
-			facts["destination."+name] = string(phase)
-		}
-		data, err := (&fleetv1.Heartbeat{
-			Service: service, Instance: c.Instance, Node: c.Node, Version: run.Version(),
-			StartedUnixNano: uint64(started.UnixNano()), TimeUnixNano: uint64(time.Now().UnixNano()), //nolint:gosec // after 1970
-			Degraded: m.Degraded(), Dropped: m.Metrics.Losses(), Facts: facts,
-		}).MarshalVT()
-		if err != nil {
-			log.Error("heartbeat cannot be encoded", "error", err)
-			return nil
-		}
-		return data
+		return b.Payload(func(h *fleetv1.Heartbeat) {
+			h.Degraded, h.Dropped, h.Facts = m.Degraded(), m.Metrics.Losses(), map[string]string{}
+			for name, phase := range m.Phases() {
+				h.Facts["destination."+name] = string(phase)
+			}
+		})
 	}
 }

@@ -32,8 +32,6 @@ import (
 	"github.com/busbar/busbar/services/probe/internal/sel"
 )
 
-const beatEvery = 10 * time.Second
-
 // Run observes until ctx ends; then it publishes what it has and returns nil. It returns an error if the bus cannot be reached at the
 // start, if resources have faults, or if the kernel or the privileges do not allow it, and then names what is missing.
 func Run(ctx context.Context, cfg Config) error {
@@ -130,14 +128,12 @@ func (p *probe) ready() error {
 
 // beat tells the fleet how this probe is.
 func (p *probe) beat(ctx context.Context) error {
-	instance := p.Node
-	return p.bus.Beat(ctx, p.Root.Beat(Service, instance), beatEvery, func() []byte {
-		s := p.agent.Status()
-		h := fleetv1.Heartbeat{
-			Service: Service, Instance: instance, Node: p.Node, Version: run.Version(),
-			StartedUnixNano: uint64(p.started.UnixNano()), TimeUnixNano: uint64(time.Now().UnixNano()), //nolint:gosec // after 1970
-			Dropped: s.Dropped, Degraded: p.kern.Degraded(),
-			Facts: map[string]string{
+	b := fleetv1.Beacon{Service: Service, Instance: p.Node, Node: p.Node, Version: run.Version(), Started: p.started}
+	return p.bus.Beat(ctx, p.Root.Beat(Service, p.Node), fleetv1.Interval, func() []byte {
+		return b.Payload(func(h *fleetv1.Heartbeat) {
+			s := p.agent.Status()
+			h.Dropped, h.Degraded = s.Dropped, p.kern.Degraded()
+			h.Facts = map[string]string{
 				"run":                p.run,
 				"tier":               p.kern.Tier(),
 				"processes":          strconv.Itoa(s.Processes),
@@ -145,13 +141,8 @@ func (p *probe) beat(ctx context.Context) error {
 				"exchanges":          strconv.FormatUint(s.Exchanges, 10),
 				"batches":            strconv.FormatUint(s.Batches, 10),
 				"spool_bytes":        strconv.Itoa(s.SpoolBytes),
-			},
-		}
-		data, err := h.MarshalVT()
-		if err != nil {
-			p.log.Error("heartbeat not encoded", slog.Any("error", err))
-		}
-		return data
+			}
+		})
 	})
 }
 
