@@ -65,6 +65,7 @@ type Bus struct {
 	closed     chan struct{} // closed with the connection
 	closeOnce  sync.Once
 	background sync.WaitGroup // repairs
+	troubles   occasion       // that the server tells of: a permission that is missing befalls every message
 
 	mu          sync.Mutex
 	reconnected chan struct{} // closed and replaced on each reconnection
@@ -143,7 +144,7 @@ func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if sub != nil {
 		subject = sub.Subject
 	}
-	b.log.Warn("bus error", "subject", subject, "error", err)
+	b.troubles.warn(b.log, "bus error", "subject", subject, "error", err)
 }
 
 // nextReconnect returns a channel that is closed at the next reconnection.

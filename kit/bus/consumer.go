@@ -29,8 +29,8 @@ type consumer struct {
 	held  map[place]*holding
 	bytes int
 
-	retries, burials occasion
-	background       sync.WaitGroup // workers, and the making of the consumer
+	retries, burials, absences occasion
+	background                 sync.WaitGroup // workers, and the making of the consumer
 }
 
 // place identifies a message for as long as streams live and beyond.
@@ -123,7 +123,7 @@ func (c *consumer) loop(ctx context.Context) error {
 			ensuring = false
 			if err != nil {
 				attempts++
-				c.bus.log.Warn("consumer is missing", "stream", c.spec.Stream, "consumer", c.spec.Durable, "error", err)
+				c.absences.warn(c.bus.log, "consumer is missing", "stream", c.spec.Stream, "consumer", c.spec.Durable, "error", err)
 				continue
 			}
 			attempts = 0
