@@ -35,7 +35,15 @@ type state struct {
 	phase Phase
 	since time.Time // when it was last OK, unless it is
 	cause string
+
+	told   bool      // the present trouble was logged
+	quiet  time.Time // none is logged before
+	untold int       // troubles since the last one that was logged
 }
+
+// quietTime is how long after one trouble was logged the next one is. Behind a balancer with one dead back end of two, trouble
+// comes and goes many times a second.
+const quietTime = 10 * time.Second
 
 func newState(name string, log *slog.Logger, m *Metrics) *state {
 	s := &state{name: name, log: log, metrics: m, phase: OK}
@@ -50,8 +58,10 @@ func (s *state) ok() {
 	if s.phase == OK {
 		return
 	}
-	s.log.Info("destination works again", "was", string(s.phase), "for", time.Since(s.since).Round(time.Millisecond))
-	s.phase, s.cause = OK, ""
+	if s.told {
+		s.log.Info("destination works again", "was", string(s.phase), "for", time.Since(s.since).Round(time.Millisecond))
+	}
+	s.phase, s.cause, s.told = OK, "", false
 	s.metrics.phase(s.name, OK)
 }
 
@@ -60,15 +70,24 @@ func (s *state) fails(phase Phase, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cause = err.Error()
-	if s.phase == phase {
+	now := time.Now()
+	if s.phase == OK {
+		s.since = now
+	}
+	if s.phase != phase {
+		s.phase, s.told = phase, false
+		s.untold++
+		s.metrics.phase(s.name, phase)
+	}
+	if s.told || now.Before(s.quiet) {
 		return
 	}
-	if s.phase == OK {
-		s.since = time.Now()
+	attributes := []any{"state", string(phase), "error", err}
+	if s.untold > 1 {
+		attributes = append(attributes, "more", s.untold-1)
 	}
-	s.phase = phase
-	s.metrics.phase(s.name, phase)
-	s.log.Warn("destination does not work", "state", string(phase), "error", err)
+	s.log.Warn("destination does not work", attributes...)
+	s.told, s.quiet, s.untold = true, now.Add(quietTime), 0
 }
 
 // degraded tells an operator what does not work, "" if all is well.
