@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ type StreamSpec struct {
 	MaxBytes   int64         // zero: no limit but the server's
 	MaxAge     time.Duration // zero: no limit
 	Duplicates time.Duration // window in which an ID is stored once; zero: two minutes, at most MaxAge
-	Replicas   int           // zero: one
+	Replicas   int           // at least; zero: one
 	DiscardNew bool          // when full, refuse new messages with ErrFull instead of dropping the oldest
 }
 
@@ -40,7 +41,7 @@ type provisioner struct {
 	repairing bool
 }
 
-// Provision creates the streams, or changes them to be as specified. Many services may do so at the same time. It repeats
+// Provision creates the streams, or changes them to be as specified, and leaves alone what a spec does not tell. Many services may do so at the same time. It repeats
 // what fails for a passing reason until ctx ends, at least once and for about five seconds or Config.Wait. A stream that
 // someone deletes later is made anew when a publication or a consumer misses it.
 func (b *Bus) Provision(ctx context.Context, specs ...StreamSpec) error {
@@ -73,36 +74,43 @@ func (b *Bus) provision(ctx context.Context, spec StreamSpec, deadline time.Time
 	}
 }
 
-// ensureStream makes one attempt. CreateOrUpdateStream looks before it creates, so two services may both create: the one
-// that comes second with different settings is told that the name is in use, and finds the stream at its next attempt.
+// ensureStream makes one attempt. It looks before it creates, so two services may both create: the one that comes second
+// with different settings is told that the name is in use, and finds the stream at its next attempt.
 func (b *Bus) ensureStream(ctx context.Context, spec StreamSpec) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	_, err := b.js.CreateOrUpdateStream(ctx, spec.config())
+	stream, err := b.js.Stream(ctx, spec.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = b.js.CreateStream(ctx, spec.config(jetstream.StreamConfig{}))
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	has := stream.CachedInfo().Config
+	if want := spec.config(has); !reflect.DeepEqual(want, has) {
+		_, err = b.js.UpdateStream(ctx, want)
+	}
 	return err
 }
 
-func (s StreamSpec) config() jetstream.StreamConfig {
-	cfg := jetstream.StreamConfig{
-		Name:        s.Name,
-		Subjects:    s.Subjects,
-		Retention:   jetstream.LimitsPolicy,
-		Storage:     jetstream.FileStorage,
-		MaxBytes:    s.MaxBytes,
-		MaxAge:      s.MaxAge,
-		Duplicates:  s.Duplicates,
-		Replicas:    max(s.Replicas, 1),
-		AllowDirect: true,
-	}
-	if cfg.MaxBytes == 0 {
+// config is what a stream with the settings cfg is to have. What a spec does not tell, such as placement and compression, stays
+// as whoever runs NATS has set it, and so do more replicas than it asks for.
+func (s StreamSpec) config(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.Name, cfg.Subjects = s.Name, s.Subjects
+	cfg.Retention, cfg.Storage, cfg.AllowDirect = jetstream.LimitsPolicy, jetstream.FileStorage, true
+	cfg.Replicas = max(cfg.Replicas, s.Replicas, 1)
+	cfg.MaxAge = s.MaxAge
+	if cfg.MaxBytes = s.MaxBytes; cfg.MaxBytes == 0 {
 		cfg.MaxBytes = -1
 	}
-	if cfg.Duplicates == 0 {
+	if cfg.Duplicates = s.Duplicates; cfg.Duplicates == 0 {
 		cfg.Duplicates = defaultDuplicates
 	}
 	if cfg.MaxAge > 0 {
 		cfg.Duplicates = min(cfg.Duplicates, cfg.MaxAge)
 	}
+	cfg.Discard = jetstream.DiscardOld
 	if s.DiscardNew {
 		cfg.Discard = jetstream.DiscardNew
 	}

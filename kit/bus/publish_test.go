@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/bus/bustest"
@@ -289,6 +290,21 @@ func TestProvision(t *testing.T) {
 			provision(t, b, bus.StreamSpec{Name: "C", Subjects: subjects})
 		}
 		publish(t, b, bus.Msg{Subject: "c.b"})
+	})
+	t.Run("what the spec does not tell stays", func(t *testing.T) {
+		provision(t, b, bus.StreamSpec{Name: "K", Subjects: []string{"k.a"}})
+		s.EditStream(t, "K", func(c *jetstream.StreamConfig) {
+			c.Description, c.Compression, c.MaxMsgSize, c.MaxAge = "ours", jetstream.S2Compression, 9000, time.Hour
+		})
+		provision(t, b, bus.StreamSpec{Name: "K", Subjects: []string{"k.a", "k.b"}, MaxBytes: 1 << 20})
+		got := s.EditStream(t, "K", nil)
+		got.Metadata = nil // the server's
+		want := got
+		want.Description, want.Compression, want.MaxMsgSize = "ours", jetstream.S2Compression, 9000
+		want.Subjects, want.MaxBytes, want.MaxAge = []string{"k.a", "k.b"}, 1<<20, 0
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
 	})
 	t.Run("short age bounds the deduplication window", func(t *testing.T) {
 		provision(t, b, bus.StreamSpec{Name: "A", Subjects: []string{"a.>"}, MaxAge: time.Second})

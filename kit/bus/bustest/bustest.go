@@ -154,6 +154,25 @@ func (s *Server) DeleteStream(t testing.TB, stream string) {
 	s.manage(t, func(js jetstream.JetStream) error { return js.DeleteStream(t.Context(), stream) })
 }
 
+// EditStream changes settings of a stream, as whoever runs the server would, and returns what it then has.
+func (s *Server) EditStream(t testing.TB, stream string, edit func(*jetstream.StreamConfig)) (has jetstream.StreamConfig) {
+	t.Helper()
+	s.manage(t, func(js jetstream.JetStream) error {
+		st, err := js.Stream(t.Context(), stream)
+		if err != nil {
+			return err
+		}
+		has = st.CachedInfo().Config
+		if edit == nil {
+			return nil
+		}
+		edit(&has)
+		_, err = js.UpdateStream(t.Context(), has)
+		return err
+	})
+	return has
+}
+
 // DeleteConsumer deletes a consumer behind the back of whoever uses it.
 func (s *Server) DeleteConsumer(t testing.TB, stream, durable string) {
 	t.Helper()
