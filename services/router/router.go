@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -102,6 +103,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	var group run.Group
 	group.Add("resources", r.watch)
+	group.Add("streams", r.retry)
 	group.Add("messages", r.consume)
 	group.Add("heartbeat", r.beat)
 	return group.Run(ctx)
@@ -112,8 +114,12 @@ type router struct {
 	bus     *bus.Bus
 	metrics *metrics
 	plan    atomic.Pointer[plan.Plan]
-	ready   chan struct{}          // closed when there is a plan
-	start   sync.Once              // closes it
+	ready   chan struct{} // closed when there is a plan
+	start   sync.Once     // closes it
+
+	next      atomic.Pointer[plan.Plan] // asked for and not in force yet
+	advancing sync.Mutex
+
 	missing atomic.Pointer[string] // why streams of destinations could not be made; nil if they could
 }
 
@@ -137,18 +143,51 @@ func (r *router) watch(ctx context.Context) error {
 	return w.Run(ctx)
 }
 
-// apply puts a plan in force. Messages in flight are finished by the plan they were begun with.
+// apply puts a plan in force, at once if the streams of its destinations can be made.
 func (r *router) apply(ctx context.Context, p *plan.Plan) {
 	for _, s := range p.Skipped() {
 		r.Log.Info("destination has no use for signals of pipeline", slog.String("pipeline", s.Pipeline),
 			slog.String("destination", s.Destination), slog.Any("signals", s.Signals))
 	}
+	r.next.Store(p)
+	r.advance(ctx)
+}
+
+// advance puts the next plan in force, if there is one and the streams of its destinations can be made. Until then the last
+// one stays: a message is acknowledged when every destination has it, so a destination without a stream would stop all
+// others, and what they have of it would come again and again. Messages in flight are finished by the plan they were begun with.
+func (r *router) advance(ctx context.Context) {
+	r.advancing.Lock()
+	defer r.advancing.Unlock()
+	p := r.next.Load()
+	if p == nil {
+		return
+	}
 	if err := r.provision(ctx, p); err != nil {
-		r.Log.Error("streams of destinations are not there yet", slog.Any("error", err))
+		r.Log.Error("streams of destinations cannot be made, the last plan stays in force", slog.Any("error", err))
+		return
 	}
 	r.plan.Store(p)
+	r.next.CompareAndSwap(p, nil)
 	r.start.Do(func() { close(r.ready) })
 	r.Log.Info("plan in force", slog.Int("pipelines", p.Pipelines()), slog.Any("destinations", p.Destinations()))
+}
+
+// advanceEvery is how often a plan whose streams could not be made is tried again.
+const advanceEvery = 5 * time.Second
+
+// retry tries again what apply could not do, until ctx ends.
+func (r *router) retry(ctx context.Context) error {
+	tick := time.NewTicker(advanceEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.advance(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // provision makes the streams of the destinations of a plan.
@@ -232,7 +271,7 @@ func (r *router) publish(ctx context.Context, d *bus.Delivery, parts subject.OTL
 }
 
 // unpublished says what becomes of a message whose outputs could not be stored: it is delivered again, unless it never
-// fits. A stream that could not be made when the plan came is made now.
+// fits. A stream that has vanished is made anew.
 func (r *router) unpublished(ctx context.Context, p *plan.Plan, err error) error {
 	switch {
 	case errors.Is(err, bus.ErrTooLarge):

@@ -356,6 +356,33 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A destination whose stream cannot be made comes into force when it can, and until then stops no other.
+func TestDestinationWithoutStreamWaits(t *testing.T) {
+	t.Parallel()
+	f := start(t, destinations+pipelineNamed("a", `to: [tempo]`))
+	f.publish(t, spans(t, "shop", 1))
+	f.settle(t)
+	stream := root.OutStream("archive")
+	if err := f.Provision(t.Context(), bus.StreamSpec{Name: "TAKEN", Subjects: stream.Subjects}); err != nil {
+		t.Fatal(err)
+	}
+	f.declare(t, destinations+pipelineNamed("a", `to: [tempo, archive]`))
+	bustest.Eventually(t, "change is noticed", func() bool { return f.counter("busbar_config_reloads_total", "result", "applied") == 1 })
+	f.publish(t, spans(t, "shop", 1))
+	f.settle(t)
+	if tempo, taken := len(f.out(t, "tempo")), len(bustest.ReadAll(t, f.Bus, "TAKEN", "")); tempo != 2 || taken != 0 {
+		t.Errorf("%d messages for tempo, %d astray", tempo, taken)
+	}
+
+	f.server.DeleteStream(t, "TAKEN")
+	bustest.Eventually(t, "archive gets its share", func() bool {
+		f.publish(t, spans(t, "shop", 1))
+		f.settle(t)
+		_, err := f.Position(t.Context(), stream.Name, "none")
+		return !strings.Contains(err.Error(), "stream not found") && len(f.out(t, "archive")) > 0
+	})
+}
+
 func TestStreamThatVanishesIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	f := start(t, destinations+pipelineNamed("a", `to: [tempo]`))
