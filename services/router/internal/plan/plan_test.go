@@ -146,7 +146,7 @@ b: in 7, out 7`},
 tempo: as it came
 a: in 4, out 4`},
 		{"match of some", pipelines("a", `to: [tempo], match: 'resource.attributes["service.name"] == "shop"'`), message(t, shop()), `
-tempo: 3 of part tempo/a/0
+tempo: 3 of part tempo/a/0-1
 a: in 3, out 3
 unrouted 1, ignored 0`},
 		{"match of none", pipelines("a", `to: [tempo], match: 'resource.attributes["service.name"] == "x"'`), message(t, shop()), `
@@ -156,8 +156,8 @@ unrouted 4, ignored 0`},
 				"a", `to: [tempo], match: 'resource.attributes["service.name"] == "shop"'`,
 				"b", `to: [tempo], match: 'resource.attributes["service.name"] == "stock"', steps: [{redact: {creditCards: true}}]`,
 			), message(t, shop()), `
-tempo: 3 of part tempo/a/0
-tempo: 1 of part tempo/b/0
+tempo: 3 of part tempo/a/0-1
+tempo: 1 of part tempo/b/0-1
 a: in 3, out 3
 b: in 1, out 1`,
 		},
@@ -168,8 +168,8 @@ unrouted 4, ignored 0`},
 tempo: as it came
 a: in 4, out 4`},
 		{"filter", pipelines("a", `to: [tempo, loki], steps: [{filter: ['span.name == "GET /a"', 'resource.attributes["service.name"] == "stock"']}]`), message(t, shop()), `
-tempo: 2 of part tempo/a/0
-loki: 2 of part loki/a/0
+tempo: 2 of part tempo/a/0-1
+loki: 2 of part loki/a/0-1
 a: in 4, out 2 map[filter:2]`},
 		{"filter of all", pipelines("a", `to: [tempo], steps: [{filter: 'span.name != ""'}, {transform: 'set(span.name, "x")'}]`), message(t, shop()), `
 a: in 4, out 0 map[filter:4]`},
@@ -180,27 +180,27 @@ a: in 7, out 7`},
 tempo: as it came
 a: in 4, out 4 map[steps[0].filter:4]`},
 		{"transform", pipelines("a", `to: [tempo], steps: [{transform: 'set(span.attributes["team"], "x")'}]`), message(t, shop()), `
-tempo: 4 of part tempo/a/0
+tempo: 4 of part tempo/a/0-1
 a: in 4, out 4`},
 		{"transform of none", pipelines("a", `to: [tempo], steps: [{transform: 'set(span.attributes["team"], "x") where span.name == "x"'}]`), message(t, shop()), `
 tempo: as it came
 a: in 4, out 4`},
 		{"sample keeps errors", pipelines("a", `to: [tempo], signals: [traces], steps: [{sample: {ratio: 0.1, keepErrors: true}}]`), message(t, shop()), `
-tempo: 1 of part tempo/a/0
+tempo: 1 of part tempo/a/0-1
 a: in 4, out 1 map[sample:3]`},
 		{"sample of all does not look", pipelines("a", `to: [tempo], signals: [traces], steps: [{sample: {ratio: 1}}]`), unread(subject.Traces), `
 tempo: as it came
 a: in 7, out 7`},
 		{"order of steps: renamed, then filtered", pipelines("a", `to: [tempo], steps: [{transform: 'set(span.name, "x")'}, {filter: 'span.name == "GET /a"'}]`), message(t, shop()), `
-tempo: 4 of part tempo/a/0
+tempo: 4 of part tempo/a/0-1
 a: in 4, out 4`},
 		{"pipelines do not see each other's changes", pipelines(
 			"a", `to: [tempo], steps: [{transform: 'set(span.name, "x")'}]`,
 			"b", `to: [loki], steps: [{filter: 'span.name == "x"'}]`,
 			"c", `to: [loki], steps: [{filter: 'span.name == "GET /a"'}]`,
 		), message(t, shop()), `
-tempo: 4 of part tempo/a/0
-loki: 3 of part loki/c/0
+tempo: 4 of part tempo/a/0-1
+loki: 3 of part loki/c/0-1
 loki: as it came
 a: in 4, out 4
 b: in 4, out 4
@@ -283,7 +283,7 @@ func TestTooLargeAfterTransform(t *testing.T) {
 	}
 	p := compile(t, pipelines("a", `to: [tempo], steps: [{transform: 'set(log.attributes["copy"], log.body)'}]`))
 	res := p.Route(t.Context(), message(t, otlp.FromLogs(l)))
-	want := "tempo: 50 of part tempo/a/0\ntempo: 50 of part tempo/a/1\na: in 100, out 100"
+	want := "tempo: 50 of part tempo/a/0-2\ntempo: 50 of part tempo/a/1-2\na: in 100, out 100"
 	if diff := cmp.Diff(want, describe(t, subject.Logs, res)); diff != "" {
 		t.Error(diff)
 	}
@@ -302,7 +302,7 @@ func TestMetricsAreFilteredByPoint(t *testing.T) {
 		points.AppendEmpty().Attributes().PutInt("i", int64(i))
 	}
 	p := compile(t, pipelines("a", `to: [page], signals: [metrics], steps: [{filter: 'datapoint.attributes["i"] > 0'}]`))
-	want := "page: 1 of part page/a/0\na: in 3, out 1 map[filter:2]"
+	want := "page: 1 of part page/a/0-1\na: in 3, out 1 map[filter:2]"
 	if diff := cmp.Diff(want, describe(t, subject.Metrics, p.Route(t.Context(), message(t, otlp.FromMetrics(m))))); diff != "" {
 		t.Error(diff)
 	}

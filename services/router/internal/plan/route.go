@@ -108,10 +108,11 @@ func (o *outcome) put(c otlp.Chunk) {
 	}
 }
 
-// outputs appends what goes to a destination.
+// outputs appends what goes to a destination. A part tells of how many it is one: should a message come again to a plan that
+// cuts it into fewer, none of them may be taken for a smaller one that is stored already.
 func (r *route) outputs(to []Output, destination string, chunks []otlp.Chunk) []Output {
 	for i, c := range chunks {
-		part := destination + "/" + r.name + "/" + strconv.Itoa(i)
+		part := destination + "/" + r.name + "/" + strconv.Itoa(i) + "-" + strconv.Itoa(len(chunks))
 		to = append(to, Output{Destination: destination, Part: part, Data: c.Data, Items: c.Items})
 	}
 	return to
