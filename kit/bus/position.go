@@ -36,3 +36,20 @@ func (b *Bus) Position(ctx context.Context, stream, durable string) (Position, e
 		Delivered: info.Delivered.Stream, Pending: info.NumPending, Unacked: info.NumAckPending,
 	}, nil
 }
+
+// Gap counts messages that a stream dropped before a consumer was given them. A stream says which messages it has, not what
+// it dropped. When several processes ask about one consumer, each of them counts the same loss.
+type Gap struct{ counted uint64 } // sequence up to which losses are counted
+
+// Lost returns how many messages were lost since it was last asked. A consumer with filters may have lost fewer.
+func (g *Gap) Lost(at Position) uint64 {
+	if at.Last < g.counted { // the stream was made anew
+		g.counted = 0
+	}
+	from := max(at.Delivered, g.counted)
+	if at.First <= from+1 {
+		return 0
+	}
+	g.counted = at.First - 1
+	return g.counted - from
+}

@@ -16,6 +16,7 @@ import (
 const (
 	dropUnrouted = "unrouted" // no pipeline took the record
 	dropIgnored  = "ignored"  // no destination in use takes the signal
+	dropExpired  = "expired"  // the stream had to drop them before a router read them
 )
 
 // metrics are what a router tells of itself. For each pipeline in = out + dropped. Labels are bounded by what is declared.

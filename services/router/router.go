@@ -113,6 +113,7 @@ type router struct {
 	Config
 	bus     *bus.Bus
 	metrics *metrics
+	seen    average
 	plan    atomic.Pointer[plan.Plan]
 	ready   chan struct{} // closed when there is a plan
 	start   sync.Once     // closes it
@@ -212,6 +213,9 @@ func (r *router) consume(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer r.lookout(ctx)()
+	defer cancel()
 	return r.bus.Consume(ctx, bus.ConsumerSpec{
 		Stream:      r.Root.OTLPStream().Name,
 		Durable:     Service,
@@ -234,6 +238,7 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 	if !ok {
 		return bus.Permanent(reasonSubject, fmt.Errorf("subject %q is not %s.otlp.<signal>.<tenant>.<namespace>.<service>", d.Subject, r.Root))
 	}
+	r.seen.saw(d.Items())
 	p := r.plan.Load()
 	res := p.Route(ctx, plan.Message{Subject: parts, Items: d.Items(), Data: d.Data})
 	if len(res.Outputs) > 0 {

@@ -67,6 +67,16 @@ func start(t testing.TB, resources string, change ...func(*router.Config)) *fixt
 	f := &fixture{server: bustest.Start(t), admin: admin.New(), file: filepath.Join(t.TempDir(), "busbar.yaml")}
 	f.Bus = f.server.Connect(t, "test")
 	f.declare(t, resources)
+	f.run(t, change...)
+	if err := f.Provision(t.Context(), bus.StreamSpec(root.OTLPStream()), bus.StreamSpec(root.DeadStream())); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// run starts a router, which ends with the test or at stop.
+func (f *fixture) run(t testing.TB, change ...func(*router.Config)) {
+	t.Helper()
 	cfg := router.Default()
 	cfg.Bus = f.server.Config("busbar-router")
 	cfg.Paths = []string{f.file}
@@ -86,10 +96,6 @@ func start(t testing.TB, resources string, change ...func(*router.Config)) *fixt
 		ended <- nil
 	}
 	t.Cleanup(f.stop)
-	if err := f.Provision(t.Context(), bus.StreamSpec(root.OTLPStream()), bus.StreamSpec(root.DeadStream())); err != nil {
-		t.Fatal(err)
-	}
-	return f
 }
 
 // declare replaces the resources.
@@ -394,6 +400,31 @@ func TestStreamThatVanishesIsMadeAnew(t *testing.T) {
 	if out := f.out(t, "tempo"); len(out) != 1 || out[0].Items() != 2 {
 		t.Errorf("%d messages", len(out))
 	}
+}
+
+// What the stream drops while no router reads is counted.
+func TestExpiredIsCounted(t *testing.T) {
+	t.Parallel()
+	f := start(t, destinations+pipelineNamed("a", `to: [tempo]`))
+	f.publish(t, spans(t, "shop", 1))
+	f.settle(t)
+	f.stop()
+	stream := root.OTLPStream()
+	for range 20 {
+		f.publish(t, spans(t, "shop", 1))
+	}
+	stream.MaxBytes = 1000
+	if err := f.Provision(t.Context(), bus.StreamSpec(stream)); err != nil {
+		t.Fatal(err)
+	}
+	left := len(bustest.ReadAll(t, f.Bus, stream.Name, ""))
+	if left == 0 || left >= 20 {
+		t.Fatalf("%d messages are left", left)
+	}
+	f.run(t)
+	bustest.Eventually(t, "the others are counted", func() bool {
+		return f.counter("busbar_dropped_records_total", "reason", "expired") == float64(20-left)
+	})
 }
 
 // The server restarts while messages flow: each is stored once at the end.

@@ -15,12 +15,10 @@ const lookEvery = 5 * time.Second
 
 // backlog watches what waits for a destination, and what the stream had to drop before the destination took it.
 //
-// A stream says which messages it has, not what it dropped, so this counts the messages between the last one delivered and
-// the first one that is left, and takes each for as many records as messages have on average. When several processes serve
-// one destination, each of them sees and counts the same loss.
+// It takes each message that was lost for as many records as messages have on average.
 type backlog struct {
 	messages, records atomic.Int64 // that were delivered to this process
-	counted           uint64       // sequence up to which losses are counted
+	gap               bus.Gap
 }
 
 // saw notes a message with that many records.
@@ -49,14 +47,5 @@ func (b *backlog) watch(ctx context.Context, d *destination) {
 
 // lost returns how many records were lost since it was last asked.
 func (b *backlog) lost(at bus.Position) int {
-	if at.Last < b.counted { // the stream was made anew
-		b.counted = 0
-	}
-	from := max(at.Delivered, b.counted)
-	if at.First <= from+1 {
-		return 0
-	}
-	messages := int(at.First - 1 - from) //nolint:gosec // far below 2^63
-	b.counted = at.First - 1
-	return int(float64(messages) * max(1, float64(b.records.Load())/float64(max(1, b.messages.Load()))))
+	return int(float64(b.gap.Lost(at)) * max(1, float64(b.records.Load())/float64(max(1, b.messages.Load()))))
 }
