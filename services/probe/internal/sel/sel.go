@@ -3,13 +3,16 @@
 // Package sel decides which processes of a node are observed, as Instrumentation resources say, and finds out which ports a
 // process listens on.
 //
-// Without any resource every process is observed. With some, a process is observed when one of them selects it: one of the
+// Busbar's own programs are never observed: what they send about a request would be requests to send something about, for ever.
+// Without any resource every other process is observed. With some, a process is observed when one of them selects it: one of the
 // entries of select matches (none means every process) and none of exclude does. In an entry every key that is set must match.
 package sel
 
 import (
+	"path"
 	"regexp"
 	"slices"
+	"strings"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
@@ -57,7 +60,7 @@ func Compile(set *config.Set) (*Selector, config.Faults) {
 	return s, nil
 }
 
-// All tells whether every process is selected, whatever it is.
+// All tells whether every process is selected but Busbar's own.
 func (s *Selector) All() bool { return len(s.rules) == 0 }
 
 // NeedsPorts tells whether a decision may depend on the ports that a process listens on.
@@ -73,6 +76,9 @@ func (s *Selector) WantsPort(port uint16) bool {
 
 // Match tells whether a process is selected. listening returns the ports it listens on, and is only called if they count.
 func (s *Selector) Match(p *eventv1.Process, listening func() []uint16) bool {
+	if own(p) {
+		return false
+	}
 	if len(s.rules) == 0 {
 		return true
 	}
@@ -80,6 +86,15 @@ func (s *Selector) Match(p *eventv1.Process, listening func() []uint16) bool {
 	return slices.ContainsFunc(s.rules, func(r rule) bool {
 		return (len(r.include) == 0 || slices.ContainsFunc(r.include, matches)) && !slices.ContainsFunc(r.exclude, matches)
 	})
+}
+
+// own tells whether a process runs a program of Busbar, by the name of its file: also one whose file was replaced meanwhile.
+func own(p *eventv1.Process) bool {
+	switch path.Base(strings.TrimSuffix(p.GetExecutable(), " (deleted)")) {
+	case "busbar", "busbar-probe", "busbar-enricher", "busbar-router", "busbar-exporter":
+		return true
+	}
+	return false
 }
 
 // match asks for ports last, because finding them is dear.

@@ -31,6 +31,39 @@ func resources(t *testing.T, specs ...string) *config.Set {
 	return set
 }
 
+func TestMatchLeavesBusbarOut(t *testing.T) {
+	t.Parallel()
+	selectors := map[string]*config.Set{
+		"no resource": resources(t),
+		"selected":    resources(t, "{select: [{exe: '*'}]}"),
+	}
+	cases := map[string]bool{
+		"/usr/local/bin/busbar":                     false,
+		"/opt/busbar/busbar-exporter":               false,
+		"/opt/busbar/busbar-exporter (deleted)":     false,
+		"/opt/busbar/busbar-probe":                  false,
+		"/opt/busbar/busbar-enricher":               false,
+		"/opt/busbar/busbar-router":                 false,
+		"/opt/busbar/server":                        true,
+		"/opt/busbar-exporter/bin/busbar-exporter2": true,
+		"": true,
+	}
+	for name, set := range selectors {
+		s, faults := sel.Compile(set)
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		for exe, want := range cases {
+			if exe == "" && name == "selected" {
+				continue // a selector by executable asks for one
+			}
+			if got := s.Match(&eventv1.Process{Executable: exe}, func() []uint16 { return nil }); got != want {
+				t.Errorf("%s: %q observed: %v, want %v", name, exe, got, want)
+			}
+		}
+	}
+}
+
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	shop := &eventv1.Process{
