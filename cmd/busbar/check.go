@@ -32,7 +32,7 @@ func check(_ context.Context, args []string, env func(string) string, stdout, _ 
 	if len(paths) == 0 {
 		return run.UsageError(fs.Name(), errors.New("want the PATH of a file or folder"))
 	}
-	set, faults := examine(paths)
+	set, faults := examine(paths, nil)
 	for _, f := range faults {
 		fmt.Fprintln(stdout, f)
 	}
@@ -43,7 +43,7 @@ func check(_ context.Context, args []string, env func(string) string, stdout, _ 
 	return err
 }
 
-// examine loads resources and lets every service look at them.
-func examine(paths []string) (*config.Set, config.Faults) {
-	return config.Examine(paths, configv1.Kinds(), probe.Check, enricher.Check, router.Check, exporter.Check)
+// examine loads resources and lets every service look at them. Flags may have asked for destinations besides.
+func examine(paths []string, routes []router.Route) (*config.Set, config.Faults) {
+	return config.Examine(paths, configv1.Kinds(), probe.Check, enricher.Check, router.Routes(routes).Check, exporter.Check)
 }

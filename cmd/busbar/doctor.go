@@ -75,17 +75,26 @@ func (f finding) verdict(good string) string {
 // free finds out whether an address can be listened on.
 func free(ctx context.Context, l listener) finding {
 	f := finding{Name: l.address, Flag: l.flag}
-	port, err := new(net.ListenConfig).Listen(ctx, "tcp", l.address)
+	err := vacant(ctx, l.address)
 	switch {
 	case err == nil:
 		f.OK = true
-		_ = port.Close() // nothing was accepted
 	case errors.Is(err, syscall.EADDRINUSE):
 		f.Reason = "in use, perhaps by a Busbar that runs already"
 	default:
 		f.Reason = err.Error()
 	}
 	return f
+}
+
+// vacant returns why an address cannot be listened on.
+func vacant(ctx context.Context, address string) error {
+	port, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	_ = port.Close() // nothing was accepted
+	return nil
 }
 
 // writable finds out whether files can be made in a folder, or the folder itself where it does not exist yet.

@@ -68,12 +68,12 @@ func up(ctx context.Context, args []string, env func(string) string, stdout, std
 	if err != nil {
 		return err
 	}
-	if _, faults := examine(s.resources); len(faults) > 0 {
-		return faults
-	}
 	destinations, routes, err := s.destinations()
 	if err != nil {
 		return err
+	}
+	if _, faults := examine(s.resources, routes); len(faults) > 0 {
+		return faults
 	}
 	log := admin.Logger(stderr, s.log.Level, s.log.Format)
 
@@ -84,6 +84,11 @@ func up(ctx context.Context, args []string, env func(string) string, stdout, std
 			return fmt.Errorf("--admin: %w", err)
 		}
 		defer port.Close()
+	}
+	if s.prometheus != off { // now, or whoever has the port would pass for the page below
+		if err := vacant(ctx, s.prometheus); err != nil {
+			return fmt.Errorf("--prometheus: %w", err)
+		}
 	}
 	server, err := s.startBus(log)
 	if err != nil {

@@ -117,7 +117,11 @@ func TestUpNamesThePartThatFails(t *testing.T) {
 			for _, f := range []string{"--nats-listen", "--prometheus", "--admin"} {
 				args = append(args, f, map[bool]string{true: taken, false: off}[f == flag])
 			}
-			err := program(t.Context(), args, noEnv, io.Discard, io.Discard)
+			var out strings.Builder
+			err := program(t.Context(), args, noEnv, &out, io.Discard)
+			if out.Len() > 0 {
+				t.Errorf("it said %q although it did not run", &out)
+			}
 			if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "address already in use") {
 				t.Errorf("error %v, want one that names %s", err, taken)
 			}
@@ -145,6 +149,26 @@ func TestDefaultDataDir(t *testing.T) {
 	}
 }
 
+func TestPipelineMayNameADestinationOfAFlag(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pipeline.yaml")
+	const text = "apiVersion: busbar.dev/v1\nkind: Pipeline\nmetadata: {name: p}\nspec: {signals: [metrics], to: [page, otlp]}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := settings{place: place{prometheus: "127.0.0.1:9464"}, otlp: "http://127.0.0.1:4318"}
+	_, routes, err := s.destinations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, faults := examine([]string{file}, routes); len(faults) > 0 {
+		t.Errorf("with the flags: %v", faults)
+	}
+	if _, faults := examine([]string{file}, nil); len(faults) != 2 {
+		t.Errorf("without them: %v, want a fault for each destination", faults)
+	}
+}
+
 // TestDocumentedResources loads every example of docs/resources.md.
 func TestDocumentedResources(t *testing.T) {
 	t.Parallel()
@@ -166,7 +190,7 @@ func TestDocumentedResources(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, faults := examine([]string{file}); len(faults) > 0 {
+		if _, faults := examine([]string{file}, nil); len(faults) > 0 {
 			t.Errorf("example %d:\n%v\n%s", i+1, faults, text)
 		}
 	}
