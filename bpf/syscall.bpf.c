@@ -48,19 +48,15 @@ int on_return(struct bpf_raw_tracepoint_args *ctx)
 {
 	__s64 moved = ctx->args[1];
 	__u32 tid = bpf_get_current_pid_tgid();
-	struct call *kept, call;
+	struct call *call = bpf_map_lookup_elem(&calls, &tid);
 	struct conn *c;
 
-	kept = bpf_map_lookup_elem(&calls, &tid);
-	if (!kept)
+	if (!call)
 		return 0;
-	call = *kept;
-	bpf_map_delete_elem(&calls, &tid);
-	if (moved <= 0)
-		return 0;
-	c = call_conn(call.sk);
+	c = moved > 0 ? call_conn(call->sk) : NULL;
 	if (c && !c->opaque)
-		call_moved(c, &call, moved);
+		call_moved(c, call, moved);
+	bpf_map_delete_elem(&calls, &tid);
 	return 0;
 }
 

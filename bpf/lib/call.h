@@ -33,20 +33,16 @@ const volatile __u8 call_kinds[512] = {};
 // Bounded by the kernel: UIO_MAXIOV.
 #define CALL_SEGMENTS_MAX 1024
 
-// As a 64-bit process passes them.
-struct user_msghdr {
-	__u64 name;
-	__u64 name_size;
+// Where things are in struct msghdr and struct mmsghdr as a 64-bit process passes them. They are read one by one: whole,
+// they would take a quarter of the stack that a program and all it calls have together before kernel 6.13.
+#define MSGHDR_BUFFERS   16 // struct buffers
+#define MMSGHDR_RECEIVED 56 // __u32
+#define MMSGHDR_SIZE     64
+
+// The list of buffers of a message: struct msghdr has the two side by side.
+struct buffers {
 	__u64 list;
 	__u64 segments;
-	__u64 control;
-	__u64 control_size;
-	__u64 flags;
-};
-
-struct user_mmsghdr {
-	struct user_msghdr header;
-	__u64 size; // received; the upper half is padding
 };
 
 // call_arg returns argument n of the call that is being entered.
@@ -118,6 +114,14 @@ __noinline __u64 call_length(__u64 list, __u64 segments)
 	return sum;
 }
 
+// call_conn_init is a function of its own so that what it takes of the stack is free again for what follows.
+__noinline int call_conn_init(struct conn *c, __u64 sk)
+{
+	if (c)
+		conn_init(c, (struct sock *)sk);
+	return 0;
+}
+
 static __always_inline struct conn *call_conn(__u64 sk)
 {
 	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &sk);
@@ -137,7 +141,7 @@ static __always_inline struct conn *call_conn(__u64 sk)
 	}
 	c = bpf_map_lookup_elem(&conns_by_addr, &sk);
 	if (c)
-		conn_init(c, (struct sock *)sk);
+		call_conn_init(c, sk);
 	return c;
 }
 
@@ -165,8 +169,7 @@ static __always_inline __u32 call_received(const struct call *call, __u32 count)
 	__u32 sum = 0, size;
 
 	for (__u32 i = 0; i < CALL_MESSAGES_MAX && i < count; i++)
-		if (!bpf_probe_read_user(&size, sizeof(size),
-					 (void *)(call->base + i * sizeof(struct user_mmsghdr) + sizeof(struct user_msghdr))))
+		if (!bpf_probe_read_user(&size, sizeof(size), (void *)(call->base + i * MMSGHDR_SIZE + MMSGHDR_RECEIVED)))
 			sum += size;
 	return sum;
 }
@@ -174,16 +177,19 @@ static __always_inline __u32 call_received(const struct call *call, __u32 count)
 // call_messages hands on every message of a sendmmsg or recvmmsg.
 static __always_inline void call_messages(struct conn *c, struct call *call, __u32 count, __u32 seq)
 {
-	__u64 list = call->base;
-	struct user_mmsghdr m;
+	__u64 message = call->base;
+	struct buffers b;
 	__u32 len;
 
-	for (__u32 i = 0; i < CALL_MESSAGES_MAX && i < count; i++) {
-		if (bpf_probe_read_user(&m, sizeof(m), (void *)(list + i * sizeof(m))))
+	for (__u32 i = 0; i < CALL_MESSAGES_MAX && i < count; i++, message += MMSGHDR_SIZE) {
+		if (bpf_probe_read_user(&b, sizeof(b), (void *)(message + MSGHDR_BUFFERS)))
 			return;
-		call->base = m.header.list;
-		call->segments = m.header.segments;
-		len = call->dir == DIR_RX ? (__u32)m.size : call_length(m.header.list, m.header.segments);
+		call->base = b.list;
+		call->segments = b.segments;
+		if (call->dir == DIR_TX)
+			len = call_length(b.list, b.segments);
+		else if (bpf_probe_read_user(&len, sizeof(len), (void *)(message + MMSGHDR_RECEIVED)))
+			return;
 		call_payload(c, call, seq, len);
 		seq += len;
 	}
@@ -221,7 +227,7 @@ static __always_inline void call_moved(struct conn *c, struct call *call, __u32 
 // call_describe reads the arguments of a call on a TCP socket; false if it is not on one or is of no interest.
 static __always_inline bool call_describe(struct call *call, __u8 kind, const void *regs)
 {
-	struct user_msghdr header;
+	struct buffers buffers;
 	struct tcp_sock *tp;
 	__u64 flags = 0;
 
@@ -250,10 +256,10 @@ static __always_inline bool call_describe(struct call *call, __u8 kind, const vo
 		break;
 	case CALL_RECVMSG:
 	case CALL_SENDMSG:
-		if (bpf_probe_read_user(&header, sizeof(header), (void *)call->base))
+		if (bpf_probe_read_user(&buffers, sizeof(buffers), (void *)(call->base + MSGHDR_BUFFERS)))
 			return false;
-		call->base = header.list;
-		call->segments = header.segments;
+		call->base = buffers.list;
+		call->segments = buffers.segments;
 		flags = call_arg(regs, 2);
 		break;
 	case CALL_RECVMMSG:

@@ -40,13 +40,15 @@ static __always_inline bool context_same_trace(const struct exchange_record *r, 
 }
 
 // context_enter notes a server exchange on the thread that took its request; `given` is the span id in its traceparent.
+// Keys are copied to the stack first: before kernel 6.2 a global function may not look up by what its argument points to.
 static __always_inline void context_enter(struct conn *c, __u64 given)
 {
 	struct exchange_record *r = &c->rec;
 	struct thread fresh = {}, *t;
+	__u32 tid = r->tid;
 
-	c->owner = r->tid;
-	t = bpf_map_lookup_elem(&threads, &c->owner);
+	c->owner = tid;
+	t = bpf_map_lookup_elem(&threads, &tid);
 	if (t) {
 		t->open++;
 		t->mixed = 1;
@@ -58,7 +60,7 @@ static __always_inline void context_enter(struct conn *c, __u64 given)
 	fresh.given_span_id = given;
 	fresh.trace_flags = r->trace_flags;
 	fresh.open = 1;
-	if (bpf_map_update_elem(&threads, &c->owner, &fresh, BPF_ANY)) {
+	if (bpf_map_update_elem(&threads, &tid, &fresh, BPF_ANY)) {
 		c->owner = 0;
 		drop(DROP_THREAD_STATE);
 	}
@@ -67,15 +69,16 @@ static __always_inline void context_enter(struct conn *c, __u64 given)
 // context_leave undoes context_enter when the exchange ends, on whichever thread.
 static __always_inline void context_leave(struct conn *c)
 {
+	__u32 tid = c->owner;
 	struct thread *t;
 
-	if (!c->owner)
+	if (!tid)
 		return;
-	t = bpf_map_lookup_elem(&threads, &c->owner);
+	t = bpf_map_lookup_elem(&threads, &tid);
 	if (t && t->open > 1)
 		t->open--;
 	else if (t)
-		bpf_map_delete_elem(&threads, &c->owner);
+		bpf_map_delete_elem(&threads, &tid);
 	c->owner = 0;
 }
 
@@ -105,10 +108,11 @@ static __always_inline void context_client(struct conn *c, const struct wire_key
 	struct exchange_record *r = &c->rec;
 	const struct thread *t = NULL;
 	struct half half = {};
+	__u32 tid = r->tid;
 
 	r->span_id = ids_derive(key, TAG_CLIENT);
 	if (c->proc_flags & PROC_THREADS)
-		t = bpf_map_lookup_elem(&threads, &r->tid);
+		t = bpf_map_lookup_elem(&threads, &tid);
 	if (t && t->mixed)
 		t = NULL;
 	if (r->context == CONTEXT_HEADER) {
