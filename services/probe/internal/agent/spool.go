@@ -15,6 +15,8 @@ import (
 const (
 	retryPause   = time.Second     // after the bus refused a message for a reason that time may cure
 	drainTimeout = 5 * time.Second // for what is left when the agent stops
+	// messageBytes is what a message takes in memory besides its payload: headers, subject, id and list element.
+	messageBytes = 1 << 10
 )
 
 // Publisher stores messages on the bus; *bus.Bus is one.
@@ -47,7 +49,7 @@ func (s *spool) put(m bus.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting.PushBack(m)
-	s.bytes += len(m.Data)
+	s.bytes += cost(m)
 	s.trim()
 }
 
@@ -61,9 +63,12 @@ func (s *spool) trim() {
 // pop takes the oldest message. The caller holds mu and knows that there is one.
 func (s *spool) pop() bus.Msg {
 	m, _ := s.waiting.Remove(s.waiting.Front()).(bus.Msg)
-	s.bytes -= len(m.Data)
+	s.bytes -= cost(m)
 	return m
 }
+
+// cost is what a message counts against the limit. On a quiet machine most of it is no payload.
+func cost(m bus.Msg) int { return messageBytes + len(m.Data) }
 
 // size returns the bytes that wait.
 func (s *spool) size() int {
@@ -143,7 +148,7 @@ func (s *spool) finish(m bus.Msg, err error) bool {
 		s.resume = time.Now().Add(retryPause)
 	}
 	s.waiting.PushFront(m)
-	s.bytes += len(m.Data)
+	s.bytes += cost(m)
 	s.trim()
 	return true
 }

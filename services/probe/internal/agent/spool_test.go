@@ -68,10 +68,11 @@ type harness struct {
 	done chan struct{}
 }
 
-func start(t *testing.T, limit, window int) *harness {
+// start runs a spool with room for so many messages of ten bytes, and half of another.
+func start(t *testing.T, room, window int) *harness {
 	t.Helper()
 	h := &harness{bus: &fakeBus{window: window, flying: map[string]func(error){}}, lost: map[string]int{}, done: make(chan struct{})}
-	h.spool = newSpool(limit, h.bus, func(reason string, n int) { h.lost[reason] += n })
+	h.spool = newSpool(room*(messageBytes+10)+messageBytes/2, h.bus, func(reason string, n int) { h.lost[reason] += n })
 	ctx, stop := context.WithCancel(t.Context())
 	h.stop = stop
 	go func() {
@@ -104,7 +105,7 @@ func (h *harness) want(t *testing.T, sent []string, lost map[string]int) {
 func TestSpoolSendsInOrderAndWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, 100, 2)
+		h := start(t, 10, 2)
 		h.add("a", "b", "c", "d")
 		h.want(t, []string{"a", "b"}, map[string]int{})
 		h.bus.settle("b", nil)
@@ -122,12 +123,12 @@ func TestSpoolSendsInOrderAndWaitsForRoom(t *testing.T) {
 func TestSpoolDropsTheOldestWhenFull(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, 25, 1)
+		h := start(t, 2, 1)
 		h.add("flying")
 		h.add("a", "b", "c", "d")
 		h.want(t, []string{"flying"}, map[string]int{"spool": 6})
-		if got := h.size(); got != 20 {
-			t.Errorf("%d bytes wait, want 20", got)
+		if got, want := h.size(), 2*(messageBytes+10); got != want {
+			t.Errorf("%d bytes wait, want %d", got, want)
 		}
 		h.bus.settle("flying", nil)
 		synctest.Wait()
@@ -142,7 +143,7 @@ func TestSpoolDropsTheOldestWhenFull(t *testing.T) {
 func TestSpoolTriesAgainAfterAPause(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, 100, 10)
+		h := start(t, 10, 10)
 		h.add("a")
 		h.bus.settle("a", bus.ErrNoStream)
 		h.add("b") // is no reason to try before the pause is over
@@ -166,7 +167,7 @@ func TestSpoolTriesAgainAfterAPause(t *testing.T) {
 func TestSpoolGivesUpWhenItEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, 100, 1)
+		h := start(t, 10, 1)
 		h.add("a", "b", "c")
 		h.stop()
 		began := time.Now()
