@@ -23,6 +23,22 @@ enum exchange_context {
 	CONTEXT_HEADER = 1, // `traceparent` in the request head
 	CONTEXT_HALF = 2,   // the client half of the same exchange, seen on this node
 	CONTEXT_THREAD = 3, // the server exchange that is open on the calling thread
+	CONTEXT_TASK = 4,   // the one that is open on the calling goroutine, or on the one that started it
+	CONTEXT_TICK = 5,   // the one that the calling event loop is at work on
+};
+
+enum exchange_protocol {
+	PROTOCOL_HTTP = 0,
+	PROTOCOL_FASTCGI = 1, // the heads are the PARAMS and the beginning of STDOUT
+	PROTOCOL_TLS = 2,     // a connection whose plaintext cannot be seen; the heads are what it began with in each direction
+};
+
+// The library through which the plaintext of an exchange was seen.
+enum exchange_tls {
+	TLS_NONE = 0,
+	TLS_OPENSSL = 1,
+	TLS_GNUTLS = 2,
+	TLS_GO = 3, // crypto/tls
 };
 
 enum exchange_flags {
@@ -45,7 +61,7 @@ struct exchange_record {
 	__u16 kind;
 	__u16 flags;
 	__u8 role;
-	__u8 family; // AF_INET or AF_INET6; a v4-mapped address is AF_INET
+	__u8 family; // AF_INET, AF_INET6 or AF_UNIX; a v4-mapped address is AF_INET
 	__u8 context;
 	__u8 trace_flags;
 	__u64 request_start;
@@ -61,9 +77,10 @@ struct exchange_record {
 	__u16 status; // 0 without a response
 	__u16 local_port;
 	__u16 remote_port;
-	__u16 reserved;
+	__u8 protocol; // enum exchange_protocol
+	__u8 tls;      // enum exchange_tls
 	__u32 netns;         // inode of the socket's network namespace
-	__u8 local_addr[16]; // IPv4 in the first four bytes
+	__u8 local_addr[16]; // IPv4 in the first four bytes; AF_UNIX: both are one field, the last 32 bytes of the listener's path
 	__u8 remote_addr[16];
 	__u32 tgid; // process and thread that read or wrote the request's first byte
 	__u32 tid;
@@ -72,12 +89,15 @@ struct exchange_record {
 	__u32 opener_isn;
 	__u32 acceptor_isn;
 	__u32 request_seq;
-	__u32 reserved2;
+	__u32 wait; // microseconds that the request lay in the socket before the server began to read it
 	__u64 trace_id[2];
 	__u64 span_id;
 	__u64 parent_span_id; // 0: a root
+	__u16 error;          // with EXCHANGE_RESET: errno of the socket, 0 when this end aborted
+	__u16 reserved;
+	__u32 reserved2;
 };
-_Static_assert(sizeof(struct exchange_record) == 176, "exchange_record");
+_Static_assert(sizeof(struct exchange_record) == 184, "exchange_record");
 
 enum process_event {
 	PROCESS_EXEC = 1,
@@ -118,14 +138,19 @@ enum proc_verdict {
 
 enum proc_flags {
 	PROC_THREADS = 1 << 0, // one thread serves one request at a time: hand its context to its client calls
+	PROC_GO = 1 << 1,      // goroutines serve requests; where their ids are is in `goid` and `parent_goid`
+	PROC_LOOP = 1 << 2,    // one thread serves many requests in turns, and does all that an event causes before the next one
+	PROC_TLS = 1 << 3,     // calls a TLS library that is hooked; set by the hooks themselves
 };
 
 struct proc {
 	__u8 verdict;
 	__u8 flags;
+	__u16 goid;        // offset in runtime.g
+	__u16 parent_goid; // the same; 0: this version of Go does not tell
 	__u16 reserved;
 };
-_Static_assert(sizeof(struct proc) == 4, "proc");
+_Static_assert(sizeof(struct proc) == 8, "proc");
 
 // Why something that should have become (part of) a record did not. Counted per CPU in map `drops`.
 enum drop_reason {

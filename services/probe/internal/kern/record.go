@@ -3,6 +3,7 @@
 package kern
 
 import (
+	"encoding/binary"
 	"net/netip"
 )
 
@@ -24,6 +25,29 @@ const (
 	ContextHeader Context = 1 // traceparent in the request head
 	ContextHalf   Context = 2 // the client half of the same exchange, seen on this node
 	ContextThread Context = 3 // the server exchange open on the calling thread
+	ContextTask   Context = 4 // the one open on the calling goroutine, or on the one that started it
+	ContextTick   Context = 5 // the one that the calling event loop is at work on
+)
+
+// Protocol says what an exchange is made of.
+type Protocol uint8
+
+// The protocols of an exchange.
+const (
+	HTTP    Protocol = 0
+	FastCGI Protocol = 1 // the heads are the PARAMS and the beginning of STDOUT
+	TLS     Protocol = 2 // a connection whose plaintext cannot be seen; the heads are what it began with in each direction
+)
+
+// Library is the TLS library through which the plaintext of an exchange was seen.
+type Library uint8
+
+// The TLS libraries whose plaintext can be seen.
+const (
+	NoLibrary Library = 0
+	OpenSSL   Library = 1
+	GnuTLS    Library = 2
+	GoTLS     Library = 3 // crypto/tls
 )
 
 // Flags qualify an exchange.
@@ -66,7 +90,8 @@ type Exchange struct {
 	Status           uint16 // 0 without a response
 	LocalPort        uint16
 	RemotePort       uint16
-	_                uint16
+	Protocol         Protocol
+	TLS              Library
 	NetNS            uint32 // inode of the socket's network namespace
 	localAddr        [16]byte
 	remoteAddr       [16]byte
@@ -76,10 +101,13 @@ type Exchange struct {
 	OpenerISN        uint32 // the wire key, valid under flag Keyed
 	AcceptorISN      uint32
 	RequestSeq       uint32
-	_                uint32
+	Wait             uint32 // microseconds that the request lay in the socket before the server began to read it
 	TraceID          [16]byte
 	SpanID           [8]byte
 	ParentSpanID     [8]byte // zero: a root
+	Error            uint16  // under flag Reset: errno of the socket, 0 when this end aborted
+	_                uint16
+	_                uint32
 }
 
 // familyInet6 is AF_INET6; it is not syscall.AF_INET6 so that the package's pure part builds everywhere.
@@ -175,9 +203,16 @@ const (
 
 // proc is the value of map procs (struct proc of bpf/record.h).
 type proc struct {
-	verdict uint8
-	flags   uint8
-	_       uint16
+	verdict    uint8
+	flags      uint8
+	goid       uint16
+	parentGoid uint16
+	_          uint16
 }
 
-func (p proc) bytes() []byte { return []byte{p.verdict, p.flags, 0, 0} }
+func (p proc) bytes() []byte {
+	b := []byte{p.verdict, p.flags}
+	b = binary.NativeEndian.AppendUint16(b, p.goid)
+	b = binary.NativeEndian.AppendUint16(b, p.parentGoid)
+	return append(b, 0, 0)
+}
