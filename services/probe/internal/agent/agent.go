@@ -147,7 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // Exchange takes a record of the kernel; see kern.Sink.
-func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
+func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
 	w := a.watched[e.TGID]
 	if w == nil {
 		w = a.meet(a.table.Find(e.TGID))
@@ -161,7 +161,7 @@ func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
 	if a.batch.Len() == 0 {
 		a.opened = time.Now()
 	}
-	switch a.batch.Add(e, request, w.process.Info, &w.slot, a.clock) {
+	switch a.batch.Add(e, request, response, w.process.Info, &w.slot, a.clock) {
 	case decode.Unparsed:
 		a.losses.add("unparsed", 1)
 		return
