@@ -29,6 +29,7 @@ const (
 	benchMapThreads        = "threads"
 	benchMapWindows        = "windows"
 	benchProgGenerate      = "generate"
+	benchProgTrap          = "trap"
 	benchVarDefaultVerdict = "default_verdict"
 	benchVarRequestWindow  = "request_window"
 	benchVarResponseWindow = "response_window"
@@ -78,6 +79,7 @@ type benchSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type benchProgramSpecs struct {
 	Generate *ebpf.ProgramSpec `ebpf:"generate"`
+	Trap     *ebpf.ProgramSpec `ebpf:"trap"`
 }
 
 // benchMapSpecs contains maps before they are loaded into the kernel.
@@ -174,11 +176,13 @@ type benchVariables struct {
 // It can be passed to loadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type benchPrograms struct {
 	Generate *ebpf.Program `ebpf:"generate"`
+	Trap     *ebpf.Program `ebpf:"trap"`
 }
 
 func (p *benchPrograms) Close() error {
 	return _BenchClose(
 		p.Generate,
+		p.Trap,
 	)
 }
 
