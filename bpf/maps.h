@@ -73,15 +73,25 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-// tid -> server exchanges open on the thread. Deleted when the last one ends and when the thread exits; full: the
-// client calls of that exchange get no parent, and it is counted. Not an LRU map: that costs a client exchange twice as
-// much as all the rest of it.
+// owner (lib/owner.h) -> context of the server exchange open there. Deleted when the last one ends and when the thread
+// exits; full: the client calls of that exchange get no parent, and it is counted. Not an LRU map: that costs a client
+// exchange twice as much as all the rest of it.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+// tid -> server exchange in whose name the thread was started. Deleted at its first client call and when it exits;
+// full: the calls of that thread get no parent, and it is counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
-	__type(value, struct thread);
-} threads SEC(".maps");
+	__type(value, struct heir);
+} heirs SEC(".maps");
 
 // wire key -> context of a client exchange of this node, for its server half. Deleted when the client exchange ends, at
 // the latest with its connection; full: the server half gets no parent, and it is counted.

@@ -77,8 +77,8 @@ struct exchange_record {
 	__u16 status; // 0 without a response
 	__u16 local_port;
 	__u16 remote_port;
-	__u8 protocol; // enum exchange_protocol
-	__u8 tls;      // enum exchange_tls
+	__u8 protocol;       // enum exchange_protocol
+	__u8 tls;            // enum exchange_tls
 	__u32 netns;         // inode of the socket's network namespace
 	__u8 local_addr[16]; // IPv4 in the first four bytes; AF_UNIX: both are one field, the last 32 bytes of the listener's path
 	__u8 remote_addr[16];
@@ -158,12 +158,13 @@ enum drop_reason {
 	DROP_RING_FULL_PROCESS,  // a process record, for the same reason
 	DROP_CONNECTION_STATE,   // data on a connection for which no state could be made
 	DROP_CALL_STATE,         // a system call whose arguments could not be kept
-	DROP_THREAD_STATE,       // an exchange that could not be noted as open on its thread
+	DROP_OWNER_STATE,        // a server exchange whose context could not be kept for the client exchanges it makes
 	DROP_HALF_STATE,         // a client half that could not be kept for its server half
 	DROP_READ_FAULT,         // payload that could not be read
 	DROP_GAP,                // payload that passed no hook
 	DROP_FRAMING,            // a message whose end could not be followed
 	DROP_UNPAIRED_RESPONSE,  // a response without a request
 	DROP_PIPELINED_EXCHANGE, // an exchange pipelined behind another one
+	DROP_ADOPTION,           // a client exchange made a root, for its server exchange has made too many or lasts too long
 	DROP_REASONS,
 };

@@ -90,9 +90,10 @@ __noinline int exchange_emit(struct conn *c)
 		return 0;
 	if (!r->span_id) {
 		r->cgroup = bpf_get_current_cgroup_id();
-		context_settle(c); // the request head never ended
+		c->owner = context_settle(r, c->task, c->proc_flags); // the request head never ended
 	}
-	context_end(c);
+	context_end(r, c->owner);
+	c->owner = 0;
 	if (!r->response_start)
 		r->flags |= EXCHANGE_NO_RESPONSE;
 	if (r->request_captured < c->stream[REQUEST].head)
@@ -175,7 +176,7 @@ static __always_inline void exchange_request_head(struct conn *c, struct stream 
 		c->rec.cgroup = bpf_get_current_cgroup_id();
 		p = process_find(c->rec.tgid);
 		c->proc_flags = p ? p->flags : 0;
-		context_settle(c);
+		c->owner = context_settle(&c->rec, c->task, c->proc_flags);
 	} else if (!c->request_ahead) {
 		c->method = c->next_method;
 	}

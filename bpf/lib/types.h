@@ -14,6 +14,12 @@
 #define CARRY_MAX 80
 // Payload is looked at in pieces of this size.
 #define PIECE_MAX 512
+
+// A server exchange gives its context to so many client exchanges, and for so many nanoseconds from its beginning: a
+// stream of events that never ends must not make one trace of all it causes.
+#define ADOPT_MAX 256
+#define ADOPT_NS  (300ll * 1000 * 1000 * 1000)
+
 // Positions in a window are masked to this, which tells the verifier all it wants to know.
 #define WINDOW_MASK 1023
 
@@ -89,10 +95,10 @@ struct conn {
 	__u8 request_ahead; // the request stream is in one of those
 	__u16 tries;        // bytes that were not HTTP before any that were
 	__u32 ahead_head;   // bit per request counted in `ahead`, oldest lowest: it is a HEAD
-	__u32 owner;        // thread on which the open server exchange is noted, or 0
 	__u32 next_method;  // method of the request the stream is in
+	__u64 owner;        // of the open exchange: where its context is kept if it is a server's, or 0
 	__u8 proc_flags;
-	__u8 reserved[11];
+	__u8 reserved[7];
 };
 _Static_assert(sizeof(struct conn) - __builtin_offsetof(struct conn, stream) >= RESPONSE_MAX, "conn.heads");
 
@@ -108,14 +114,22 @@ struct half {
 	__u64 trace_flags;
 };
 
-struct thread {
+// What a server exchange hands to the client exchanges made for it, under the key of lib/owner.h.
+struct owner {
 	__u64 trace_id[2];
 	__u64 span_id;
 	__u64 given_span_id; // the one its caller sent in traceparent, 0 without
-	__u32 open;          // server exchanges open on this thread
-	__u8 mixed;          // there was more than one: none is the one
+	__u64 since;         // beginning of its request
+	__u32 open;          // server exchanges that are open under this key
+	__u16 adopted;       // client exchanges that have taken this context
+	__u8 mixed;          // more than one was open: none is the one
 	__u8 trace_flags;
-	__u16 reserved;
+};
+
+// The server exchange that started a thread; while it is open, for `owner` may have gone on to another one.
+struct heir {
+	__u64 owner;
+	__u64 span_id;
 };
 
 struct window {

@@ -22,11 +22,12 @@ const (
 	benchMapConnsByAddr    = "conns_by_addr"
 	benchMapDrops          = "drops"
 	benchMapHalves         = "halves"
+	benchMapHeirs          = "heirs"
+	benchMapOwners         = "owners"
 	benchMapProcessSpace   = "process_space"
 	benchMapProcs          = "procs"
 	benchMapRing           = "ring"
 	benchMapSample         = "sample"
-	benchMapThreads        = "threads"
 	benchMapWindows        = "windows"
 	benchProgGenerate      = "generate"
 	benchProgTrap          = "trap"
@@ -92,11 +93,12 @@ type benchMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
+	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
 	Sample       *ebpf.MapSpec `ebpf:"sample"`
-	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -136,11 +138,12 @@ type benchMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
+	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Owners       *ebpf.Map `ebpf:"owners"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
 	Sample       *ebpf.Map `ebpf:"sample"`
-	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -152,11 +155,12 @@ func (m *benchMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
+		m.Heirs,
+		m.Owners,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
 		m.Sample,
-		m.Threads,
 		m.Windows,
 	)
 }
