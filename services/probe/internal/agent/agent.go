@@ -89,6 +89,7 @@ type Agent struct {
 // Status is what an agent says about itself, once a second.
 type Status struct {
 	Processes, Observed int
+	Exporting           int // of those observed, how many export telemetry themselves
 	Exchanges, Batches  uint64
 	SpoolBytes          int
 	Dropped             map[string]uint64
@@ -170,6 +171,7 @@ func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
 	case decode.Added:
 	}
 	a.exchanges++
+	a.notice(w, e)
 	if a.batch.Full() {
 		a.flush()
 		a.upkeep(time.Now())
@@ -259,6 +261,9 @@ func (a *Agent) publishStatus() {
 	for _, w := range a.watched {
 		if w.met && w.observed && !w.process.Ended() {
 			s.Observed++
+			if w.exports != 0 {
+				s.Exporting++
+			}
 		}
 	}
 	before := a.status.Swap(s)
@@ -269,5 +274,6 @@ func (a *Agent) publishStatus() {
 	a.metrics.batches.Add(float64(s.Batches - before.Batches))
 	a.metrics.processes.Set(float64(s.Processes))
 	a.metrics.observed.Set(float64(s.Observed))
+	a.metrics.exporting.Set(float64(s.Exporting))
 	a.metrics.spool.Set(float64(s.SpoolBytes))
 }

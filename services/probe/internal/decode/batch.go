@@ -70,6 +70,9 @@ func NewBatch() *Batch {
 // Len returns the number of exchanges.
 func (b *Batch) Len() int { return len(b.message.Exchanges) }
 
+// Last returns the exchange that was added last. It is valid until Reset, and there must be one.
+func (b *Batch) Last() *eventv1.Exchange { return b.message.Exchanges[b.Len()-1] }
+
 // Full tells that the batch takes no more.
 func (b *Batch) Full() bool { return b.Len() == maxExchanges || b.size >= maxBytes }
 
