@@ -29,7 +29,7 @@ enum exchange_context {
 
 enum exchange_protocol {
 	PROTOCOL_HTTP = 0,
-	PROTOCOL_FASTCGI = 1, // the heads are the PARAMS and the beginning of STDOUT
+	PROTOCOL_FASTCGI = 1, // the heads are the parameters that matter (lib/fcgi.h) and the beginning of STDOUT
 	PROTOCOL_TLS = 2,     // a connection whose plaintext cannot be seen; the heads are what it began with in each direction
 };
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "exchange.h"
+#include "fcgi.h"
 #include "source.h"
 
 // Pieces, bodies and chunks that one send or receive may consist of; what is left is stepped over.
@@ -18,23 +19,6 @@
 
 // How much is loaded to read the size of a chunk; no more, for its data follows.
 #define CHUNK_LINE_PIECE 32
-
-static __always_inline void data_count(struct conn *c, bool request, __u32 n)
-{
-	struct exchange_record *r = &c->rec;
-
-	if (!exchange_real(c, request) || !n)
-		return;
-	if (request) {
-		r->request_bytes += n;
-		r->request_end = c->now;
-		return;
-	}
-	if (!r->response_start)
-		r->response_start = c->now;
-	r->response_bytes += n;
-	r->response_end = c->now;
-}
 
 // data_message_done is called when a message of the open exchange, or of one sent ahead, is complete.
 static __always_inline void data_message_done(struct conn *c, bool request)
@@ -58,11 +42,15 @@ __noinline int data_unread(struct conn *c, __u32 dir, __u32 n)
 	struct stream *s;
 	bool request;
 
-	if (!c || c->open == OPEN_NONE)
+	if (!c)
+		return 0;
+	if (c->rec.protocol == PROTOCOL_FASTCGI)
+		return fcgi_unread(c, dir, n);
+	if (c->open == OPEN_NONE)
 		return 0;
 	request = dir == c->request_dir;
 	s = &c->stream[request ? REQUEST : RESPONSE];
-	data_count(c, request, n);
+	exchange_count(c, request, n);
 	if (s->state == STREAM_LENGTH || s->state == STREAM_CHUNK) {
 		if (n > s->remain) {
 			exchange_lost(c, s, request);
@@ -102,7 +90,7 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 		return left;
 	case STREAM_UNTIL_CLOSE:
 	case STREAM_LOST:
-		data_count(c, request, left);
+		exchange_count(c, request, left);
 		return left;
 	case STREAM_DONE:
 		if (!request)
@@ -138,12 +126,17 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
 	n = got ? exchange_lines(c, dir, got) : HTTP_NOT;
 	if (n >= 0) {
 		if (s->state != STREAM_START || s->carry)
-			data_count(c, request, n); // else an interim response
+			exchange_count(c, request, n); // else an interim response
 		if (s->state == STREAM_DONE)
 			data_message_done(c, request);
 		else if (s->state == STREAM_LOST)
 			exchange_lost(c, s, request); // no chunk size where one should be
 		return n;
+	}
+	if (request && s->state == STREAM_START && !c->spoke && got && fcgi_first(window_of(dir), CARRY_MAX, CARRY_MAX + got)) {
+		c->rec.protocol = PROTOCOL_FASTCGI;
+		c->open = OPEN_NONE;
+		return 0;
 	}
 	if (request && c->request_ahead && s->state == STREAM_START) { // stray bytes behind a request
 		s->state = STREAM_DONE;
@@ -182,14 +175,15 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 	c->primed |= 1 << dir;
 	c->seen[dir] = seq + len;
 	for (int i = 0; i < STEPS_MAX && at < len && !c->opaque; i++) {
-		int n = data_step(c, dir, seq + at, len - at);
+		bool fcgi = c->rec.protocol == PROTOCOL_FASTCGI;
+		int n = fcgi ? fcgi_step(c, dir, len - at) : data_step(c, dir, seq + at, len - at);
 
 		if (n < 0) {
 			got = -n;
 			got = source_load(src, w, dir, at, got < len - at ? got : len - at);
 			if (!got && src->kind != SOURCE_NONE)
 				drop(DROP_READ_FAULT);
-			n = data_look(c, dir, got, len - at);
+			n = fcgi ? fcgi_look(c, dir, seq + at, got, len - at) : data_look(c, dir, got, len - at);
 		}
 		at += n;
 	}

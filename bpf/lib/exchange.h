@@ -69,6 +69,24 @@ static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
 	r->parent_span_id = 0;
 }
 
+// exchange_count counts n bytes of a message, as on the wire.
+static __always_inline void exchange_count(struct conn *c, bool request, __u32 n)
+{
+	struct exchange_record *r = &c->rec;
+
+	if (!exchange_real(c, request) || !n)
+		return;
+	if (request) {
+		r->request_bytes += n;
+		r->request_end = c->now;
+		return;
+	}
+	if (!r->response_start)
+		r->response_start = c->now;
+	r->response_bytes += n;
+	r->response_end = c->now;
+}
+
 // exchange_abandon is for what looked like a request and is none.
 static __always_inline void exchange_abandon(struct conn *c, __u32 dir)
 {
@@ -164,19 +182,24 @@ static __always_inline void exchange_lost(struct conn *c, struct stream *s, bool
 	drop(DROP_FRAMING);
 }
 
+// exchange_settle is called when the request head is complete.
+static __always_inline void exchange_settle(struct conn *c)
+{
+	const struct proc *p = process_find(c->rec.tgid);
+
+	c->rec.cgroup = bpf_get_current_cgroup_id();
+	c->proc_flags = p ? p->flags : 0;
+	c->owner = context_settle(&c->rec, c->task, c->proc_flags);
+}
+
 // exchange_request_head settles everything the request head decides.
 static __always_inline void exchange_request_head(struct conn *c, struct stream *s, bool real)
 {
-	const struct proc *p;
-
 	c->spoke = 1;
 	if (real) {
 		c->rec.request_head = s->head;
 		c->method = c->next_method;
-		c->rec.cgroup = bpf_get_current_cgroup_id();
-		p = process_find(c->rec.tgid);
-		c->proc_flags = p ? p->flags : 0;
-		c->owner = context_settle(&c->rec, c->task, c->proc_flags);
+		exchange_settle(c);
 	} else if (!c->request_ahead) {
 		c->method = c->next_method;
 	}

@@ -48,13 +48,30 @@ enum stream_facts {
 	FACT_FIRST_LINE = 1 << 3, // the first line is behind us
 };
 
+// Where a stream of FastCGI is (lib/fcgi.h).
+struct fcgi {
+	__u32 value;   // bytes to come of the parameter, with its name if that does not matter
+	__u16 content; // and of the record
+	__u8 padding;  // and behind that
+	__u8 type;     // of the record
+	__u8 kept;     // bytes in `header`
+	__u8 parted;   // bytes in `part`
+	__u8 wanted;   // which parameter it is
+	__u8 room;     // bytes of its value that are still to be captured
+	char header[8];
+	char part[56]; // the beginning of a parameter, or a traceparent
+};
+
 struct stream {
-	__u64 remain; // STREAM_LENGTH, STREAM_CHUNK: bytes of body to come
+	__u64 remain; // STREAM_LENGTH, STREAM_CHUNK: bytes of body to come; FastCGI: bytes of parameters so far
 	__u32 head;   // bytes of head so far
 	__u8 state;
 	__u8 facts;
 	__u16 carry; // bytes in `line`
-	char line[CARRY_MAX];
+	union {
+		char line[CARRY_MAX];
+		struct fcgi fcgi;
+	};
 };
 
 enum stream_index {
@@ -98,7 +115,9 @@ struct conn {
 	__u32 next_method;  // method of the request the stream is in
 	__u64 owner;        // of the open exchange: where its context is kept if it is a server's, or 0
 	__u8 proc_flags;
-	__u8 reserved[7];
+	__u8 reserved;
+	__u16 request_id; // of the open exchange, in FastCGI
+	__u32 reserved2;
 };
 _Static_assert(sizeof(struct conn) - __builtin_offsetof(struct conn, stream) >= RESPONSE_MAX, "conn.heads");
 

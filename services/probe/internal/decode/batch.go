@@ -8,6 +8,7 @@ import (
 
 	"github.com/busbar/busbar/contract"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/fcgihead"
 	"github.com/busbar/busbar/services/probe/internal/httphead"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 )
@@ -56,7 +57,7 @@ type parsers struct {
 	tls func(client, server []byte) (serverName []byte, version uint16, ok bool)
 }
 
-func heads() parsers { return parsers{} }
+func heads() parsers { return parsers{fastCGI: fcgihead.Parse} }
 
 // NewBatch returns an empty batch.
 func NewBatch() *Batch {

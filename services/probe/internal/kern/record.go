@@ -36,7 +36,7 @@ type Protocol uint8
 // The protocols of an exchange.
 const (
 	HTTP    Protocol = 0
-	FastCGI Protocol = 1 // the heads are the PARAMS and the beginning of STDOUT
+	FastCGI Protocol = 1 // the heads are the parameters that matter, as package fcgihead reads them, and the beginning of STDOUT
 	TLS     Protocol = 2 // a connection whose plaintext cannot be seen; the heads are what it began with in each direction
 )
 
