@@ -86,14 +86,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	hack/fuzz $(or $(FUZZTIME),10s)
 
 .PHONY: bench
-bench: ## Run the benchmarks of every module
-	hack/each go test -run '^$$' -bench . -benchmem ./...
-
-.PHONY: bench-probe
-bench-probe: ## Measure what the probe and an idle `up` cost, and write docs/cost.md (10 minutes on a quiet machine)
+bench: ## Run the benchmarks of every module, then what the probe and an idle `up` cost
 	hack/deps test
-	go run ./test/bench -out docs/cost.md
-
-.PHONY: endurance
-endurance: ## Churn connections and processes for ENDURANCE (10m): memory and files flat, every exchange accounted for
-	go run ./test/endurance -for $(or $(ENDURANCE),10m)
+	hack/each go test -run '^$$' -bench . -benchmem ./...
+	go run ./test/bench

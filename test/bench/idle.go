@@ -8,8 +8,6 @@ import (
 	"io"
 	"path/filepath"
 	"time"
-
-	"github.com/busbar/busbar/test/internal/child"
 )
 
 const (
@@ -18,39 +16,39 @@ const (
 )
 
 // benchIdle measures what `busbar up` costs while nothing happens.
-func benchIdle(ctx context.Context, out io.Writer, dir, bin string) error {
-	at, err := child.Free(3)
+func benchIdle(ctx context.Context, out io.Writer, dir string) error {
+	at, err := free(3)
 	if err != nil {
 		return err
 	}
-	up, err := child.Launch(ctx, filepath.Join(bin, "busbar"), "up", "--data-dir", filepath.Join(dir, "data"),
+	up, err := launch(ctx, filepath.Join(dir, "busbar"), "up", "--data-dir", filepath.Join(dir, "data"),
 		"--nats-listen", at[0], "--prometheus", at[1], "--admin", at[2])
 	if err != nil {
 		return err
 	}
-	defer up.Stop()
-	if err := child.Ready(ctx, up, at[2]); err != nil {
+	defer up.stop()
+	if err := ready(ctx, up, at[2]); err != nil {
 		return err
 	}
 	if err := pause(ctx, idleSettle); err != nil {
 		return err
 	}
-	before, err := child.CPUTime(up.PID())
+	before, err := cpuTime(up.pid())
 	if err != nil {
 		return err
 	}
 	if err := pause(ctx, idleWindow); err != nil {
 		return err
 	}
-	after, err := child.CPUTime(up.PID())
+	after, err := cpuTime(up.pid())
 	if err != nil {
 		return err
 	}
-	rss, err := child.ResidentKiB(up.PID())
+	rss, err := residentKiB(up.pid())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n## `busbar up`, idle\n\n%.2f %% of a core over %v (target 1 %%), %.1f MiB resident (target 200 MiB).\n",
+	fmt.Fprintf(out, "busbar up, idle: %.2f %% of a core over %v (target 1 %%), %.1f MiB resident (target 200 MiB)\n",
 		100*float64(after-before)/float64(idleWindow), idleWindow, float64(rss)/1024)
 	return nil
 }

@@ -89,7 +89,6 @@ type Agent struct {
 // Status is what an agent says about itself, once a second.
 type Status struct {
 	Processes, Observed int
-	Exporting           int // of those observed, how many export telemetry themselves
 	Exchanges, Batches  uint64
 	SpoolBytes          int
 	Dropped             map[string]uint64
@@ -148,7 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // Exchange takes a record of the kernel; see kern.Sink.
-func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
+func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
 	w := a.watched[e.TGID]
 	if w == nil {
 		w = a.meet(a.table.Find(e.TGID))
@@ -162,7 +161,7 @@ func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
 	if a.batch.Len() == 0 {
 		a.opened = time.Now()
 	}
-	switch a.batch.Add(e, request, response, w.process.Info, &w.slot, a.clock) {
+	switch a.batch.Add(e, request, w.process.Info, &w.slot, a.clock) {
 	case decode.Unparsed:
 		a.losses.add("unparsed", 1)
 		return
@@ -171,7 +170,6 @@ func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
 	case decode.Added:
 	}
 	a.exchanges++
-	a.notice(w, e)
 	if a.batch.Full() {
 		a.flush()
 		a.upkeep(time.Now())
@@ -261,9 +259,6 @@ func (a *Agent) publishStatus() {
 	for _, w := range a.watched {
 		if w.met && w.observed && !w.process.Ended() {
 			s.Observed++
-			if w.exports != 0 {
-				s.Exporting++
-			}
 		}
 	}
 	before := a.status.Swap(s)
@@ -274,6 +269,5 @@ func (a *Agent) publishStatus() {
 	a.metrics.batches.Add(float64(s.Batches - before.Batches))
 	a.metrics.processes.Set(float64(s.Processes))
 	a.metrics.observed.Set(float64(s.Observed))
-	a.metrics.exporting.Set(float64(s.Exporting))
 	a.metrics.spool.Set(float64(s.SpoolBytes))
 }

@@ -22,15 +22,14 @@ const (
 	benchMapConnsByAddr    = "conns_by_addr"
 	benchMapDrops          = "drops"
 	benchMapHalves         = "halves"
-	benchMapHeirs          = "heirs"
-	benchMapOwners         = "owners"
+	benchMapPipeline       = "pipeline"
 	benchMapProcessSpace   = "process_space"
 	benchMapProcs          = "procs"
 	benchMapRing           = "ring"
 	benchMapSample         = "sample"
+	benchMapThreads        = "threads"
 	benchMapWindows        = "windows"
 	benchProgGenerate      = "generate"
-	benchProgTrap          = "trap"
 	benchVarDefaultVerdict = "default_verdict"
 	benchVarRequestWindow  = "request_window"
 	benchVarResponseWindow = "response_window"
@@ -80,7 +79,6 @@ type benchSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type benchProgramSpecs struct {
 	Generate *ebpf.ProgramSpec `ebpf:"generate"`
-	Trap     *ebpf.ProgramSpec `ebpf:"trap"`
 }
 
 // benchMapSpecs contains maps before they are loaded into the kernel.
@@ -93,12 +91,12 @@ type benchMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
-	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
-	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
 	Sample       *ebpf.MapSpec `ebpf:"sample"`
+	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -138,12 +136,12 @@ type benchMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
-	Heirs        *ebpf.Map `ebpf:"heirs"`
-	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
 	Sample       *ebpf.Map `ebpf:"sample"`
+	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -155,12 +153,12 @@ func (m *benchMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
-		m.Heirs,
-		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
 		m.Sample,
+		m.Threads,
 		m.Windows,
 	)
 }
@@ -180,13 +178,11 @@ type benchVariables struct {
 // It can be passed to loadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type benchPrograms struct {
 	Generate *ebpf.Program `ebpf:"generate"`
-	Trap     *ebpf.Program `ebpf:"trap"`
 }
 
 func (p *benchPrograms) Close() error {
 	return _BenchClose(
 		p.Generate,
-		p.Trap,
 	)
 }
 

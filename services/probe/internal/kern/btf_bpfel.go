@@ -22,11 +22,11 @@ const (
 	btfMapConnsByAddr    = "conns_by_addr"
 	btfMapDrops          = "drops"
 	btfMapHalves         = "halves"
-	btfMapHeirs          = "heirs"
-	btfMapOwners         = "owners"
+	btfMapPipeline       = "pipeline"
 	btfMapProcessSpace   = "process_space"
 	btfMapProcs          = "procs"
 	btfMapRing           = "ring"
+	btfMapThreads        = "threads"
 	btfMapWindows        = "windows"
 	btfProgOnDestroy     = "on_destroy"
 	btfProgOnReceive     = "on_receive"
@@ -96,11 +96,11 @@ type btfMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
-	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
-	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -140,11 +140,11 @@ type btfMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
-	Heirs        *ebpf.Map `ebpf:"heirs"`
-	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -156,11 +156,11 @@ func (m *btfMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
-		m.Heirs,
-		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.Threads,
 		m.Windows,
 	)
 }

@@ -22,11 +22,11 @@ const (
 	syscallMapConnsByAddr    = "conns_by_addr"
 	syscallMapDrops          = "drops"
 	syscallMapHalves         = "halves"
-	syscallMapHeirs          = "heirs"
-	syscallMapOwners         = "owners"
+	syscallMapPipeline       = "pipeline"
 	syscallMapProcessSpace   = "process_space"
 	syscallMapProcs          = "procs"
 	syscallMapRing           = "ring"
+	syscallMapThreads        = "threads"
 	syscallMapWindows        = "windows"
 	syscallProgOnDestroy     = "on_destroy"
 	syscallProgOnEnter       = "on_enter"
@@ -97,11 +97,11 @@ type syscallMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
-	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
-	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -142,11 +142,11 @@ type syscallMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
-	Heirs        *ebpf.Map `ebpf:"heirs"`
-	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -158,11 +158,11 @@ func (m *syscallMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
-		m.Heirs,
-		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.Threads,
 		m.Windows,
 	)
 }

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
-	"github.com/busbar/busbar/services/probe/internal/sdk"
 )
 
 // Config says how a Table works; see Default.
@@ -119,8 +118,7 @@ func (t *Table) Exec(e Exec) *Process {
 	return p
 }
 
-// Fork takes in a process that runs its parent's program, and knows what the parent knows. Whether it exports telemetry as its
-// parent does is another matter: threads of the parent do not run in the child.
+// Fork takes in a process that runs its parent's program, and knows what the parent knows.
 func (t *Table) Fork(f Fork) *Process {
 	parent := t.byPID[f.Parent]
 	if parent == nil {
@@ -128,9 +126,8 @@ func (t *Table) Fork(f Fork) *Process {
 	}
 	info := clone(parent.Info)
 	info.Pid, info.ParentPid, info.StartUnixNano = f.PID, f.Parent, t.startUnix(f.StartNanos)
-	info.ExportsTraces, info.ExportsMetrics, info.Yield = false, false, eventv1.Yield_YIELD_UNSPECIFIED
 	p := t.put(info)
-	p.settled, p.SDK = parent.settled, parent.SDK
+	p.settled = parent.settled
 	return p
 }
 
@@ -164,9 +161,6 @@ func (t *Table) Settle(p *Process) {
 	}
 	if data, err := readBounded(dir+"/cgroup", maxSmallFile); err == nil {
 		info.ContainerId, info.Cgroup = parseCgroup(data)
-	}
-	if data, err := readBounded(dir+"/environ", maxEnviron); err == nil {
-		p.SDK = sdk.Parse(data)
 	}
 	p.Info = info
 }
