@@ -86,7 +86,14 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	hack/fuzz $(or $(FUZZTIME),10s)
 
 .PHONY: bench
-bench: ## Run the benchmarks of every module, then what the probe and an idle `up` cost
-	hack/deps test
+bench: ## Run the benchmarks of every module
 	hack/each go test -run '^$$' -bench . -benchmem ./...
-	go run ./test/bench
+
+.PHONY: bench-probe
+bench-probe: ## Measure what the probe and an idle `up` cost, and write docs/cost.md (10 minutes on a quiet machine)
+	hack/deps test
+	go run ./test/bench -out docs/cost.md
+
+.PHONY: endurance
+endurance: ## Churn connections and processes for ENDURANCE (10m): memory and files flat, every exchange accounted for
+	go run ./test/endurance -for $(or $(ENDURANCE),10m)

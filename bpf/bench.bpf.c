@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// Records made up at any rate, for benchmarks of what reads them. Attached to nothing: user space runs it.
+// For benchmarks: records made up at any rate, which user space runs, and a program that does nothing, for what a trap costs.
 
 #include "lib/drop.h"
 #include "lib/ring.h"
@@ -50,5 +50,11 @@ int generate(struct generate_args *args)
 {
 	for (__u32 i = 0; i < RECORDS_MAX && i < args->records; i++)
 		generate_one();
+	return 0;
+}
+
+SEC("uprobe")
+int trap(void *ctx)
+{
 	return 0;
 }

@@ -33,13 +33,6 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 	return c;
 }
 
-// conn_number makes an address a number, for functions that take no pointer of its kind.
-static __always_inline __u64 conn_number(struct conn *c, const void *address)
-{
-	*(const void *volatile *)&c->number = address;
-	return *(volatile __u64 *)&c->number;
-}
-
 // In the loop of tcp_sendmsg, before each part of the message is copied: the whole rest of the message is in the
 // iterator, and at most `size_goal` of it are taken before the next call. Looking no further makes the time of the last
 // byte right for a large send. Process context, socket locked.
@@ -66,10 +59,10 @@ int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg, struct sk_buff *skb, 
 	src.skip = msg->msg_iter.iov_offset;
 	if (msg->msg_iter.iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		src.kind = SOURCE_USER;
-		src.base = conn_number(c, msg->msg_iter.ubuf);
+		src.base = msg->msg_iter.ubuf;
 	} else if (msg->msg_iter.iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
 		src.kind = SOURCE_IOVEC;
-		src.base = conn_number(c, msg->msg_iter.__iov);
+		src.base = BPF_CORE_READ(msg, msg_iter.__iov); // as a number, not as a pointer the verifier follows
 		src.segments = msg->msg_iter.nr_segs;
 	}
 	data(c, &src, DIR_TX, tp->write_seq, len, id);

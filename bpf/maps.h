@@ -55,7 +55,7 @@ struct {
 	__type(value, struct conn);
 } conns_by_addr SEC(".maps");
 
-// Always zero: what a new entry of `conns_by_addr` or `pipeline` starts as.
+// Always zero: what a new entry of `conns_by_addr` starts as.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -63,16 +63,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct conn);
 } blank_conn SEC(".maps");
-
-// connection and ordinal -> an exchange that is not the one being looked at, while requests are sent ahead. Deleted when
-// its turn comes and when the connection ends; full: the request is followed without being recorded, and counted.
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct pipeline_key);
-	__type(value, struct exchange);
-} pipeline SEC(".maps");
 
 // tid -> system call in progress, only in the syscall tier. Deleted when the call returns and when the thread exits.
 struct {
@@ -83,15 +73,25 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-// tid -> server exchanges open on the thread. Deleted when the last one ends and when the thread exits; full: the
-// client calls of that exchange get no parent, and it is counted. Not an LRU map: that costs a client exchange twice as
-// much as all the rest of it.
+// owner (lib/owner.h) -> context of the server exchange open there. Deleted when the last one ends and when the thread
+// exits; full: the client calls of that exchange get no parent, and it is counted. Not an LRU map: that costs a client
+// exchange twice as much as all the rest of it.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+// tid -> server exchange in whose name the thread was started. Deleted at its first client call and when it exits;
+// full: the calls of that thread get no parent, and it is counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
-	__type(value, struct thread);
-} threads SEC(".maps");
+	__type(value, struct heir);
+} heirs SEC(".maps");
 
 // wire key -> context of a client exchange of this node, for its server half. Deleted when the client exchange ends, at
 // the latest with its connection; full: the server half gets no parent, and it is counted.

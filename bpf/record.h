@@ -29,7 +29,7 @@ enum exchange_context {
 
 enum exchange_protocol {
 	PROTOCOL_HTTP = 0,
-	PROTOCOL_FASTCGI = 1, // the heads are the PARAMS and the beginning of STDOUT
+	PROTOCOL_FASTCGI = 1, // the heads are the parameters that matter (lib/fcgi.h) and the beginning of STDOUT
 	PROTOCOL_TLS = 2,     // a connection whose plaintext cannot be seen; the heads are what it began with in each direction
 };
 
@@ -158,12 +158,13 @@ enum drop_reason {
 	DROP_RING_FULL_PROCESS,  // a process record, for the same reason
 	DROP_CONNECTION_STATE,   // data on a connection for which no state could be made
 	DROP_CALL_STATE,         // a system call whose arguments could not be kept
-	DROP_THREAD_STATE,       // an exchange that could not be noted as open on its thread
+	DROP_OWNER_STATE,        // a server exchange whose context could not be kept for the client exchanges it makes
 	DROP_HALF_STATE,         // a client half that could not be kept for its server half
 	DROP_READ_FAULT,         // payload that could not be read
 	DROP_GAP,                // payload that passed no hook
 	DROP_FRAMING,            // a message whose end could not be followed
 	DROP_UNPAIRED_RESPONSE,  // a response without a request
-	DROP_PIPELINED_EXCHANGE, // a request sent ahead for which there was no room, or whose response could not be told from others
+	DROP_PIPELINED_EXCHANGE, // an exchange pipelined behind another one
+	DROP_ADOPTION,           // a client exchange made a root, for its server exchange has made too many or lasts too long
 	DROP_REASONS,
 };

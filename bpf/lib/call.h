@@ -157,7 +157,7 @@ __noinline int call_payload(struct conn *c, const struct call *call, __u32 seq, 
 	dir = call->dir & 1;
 	barrier_var(dir);
 	src.kind = call->blind ? SOURCE_NONE : call->segments ? SOURCE_USER_IOVEC : SOURCE_USER;
-	src.base = call->base;
+	src.base = (void *)call->base;
 	src.segments = call->segments;
 	data(c, &src, dir, seq, len, bpf_get_current_pid_tgid());
 	return 0;

@@ -4,15 +4,15 @@
 //
 // Server: its parent is the client half of the same exchange if that was seen on this node; else what `traceparent` says.
 // If the two name different traces, the header was made by somebody above the socket and wins.
-// Client: what `traceparent` says, unless it merely repeats what the server exchange of this thread was given, in which
-// case that server exchange is the parent; without a header the server exchange open on this thread.
-// Attribution by thread happens only where a thread serves one request at a time (PROC_THREADS) and exactly one is open:
-// separate rather than wrong.
+// Client: what `traceparent` says, unless it merely repeats what the server exchange at work here was given, in which
+// case that server exchange is the parent; without a header the server exchange at work here, if that is exactly one
+// (owner.h): separate rather than wrong.
 #pragma once
 
 #include "drop.h"
 #include "ids.h"
 #include "maps.h"
+#include "owner.h"
 
 static __always_inline struct wire_key context_key(const struct exchange_record *r)
 {
@@ -39,54 +39,9 @@ static __always_inline bool context_same_trace(const struct exchange_record *r, 
 	return r->trace_id[0] == trace_id[0] && r->trace_id[1] == trace_id[1];
 }
 
-// context_enter notes a server exchange on the thread that took its request; `given` is the span id in its traceparent.
-// Keys are copied to the stack first: before kernel 6.2 a global function may not look up by what its argument points to.
-static __always_inline void context_enter(struct conn *c, __u64 given)
+static __always_inline void context_server(struct exchange_record *r, const struct wire_key *key)
 {
-	struct exchange_record *r = &c->rec;
-	struct thread fresh = {}, *t;
-	__u32 tid = r->tid;
-
-	c->owner = tid;
-	t = bpf_map_lookup_elem(&threads, &tid);
-	if (t) {
-		t->open++;
-		t->mixed = 1;
-		return;
-	}
-	fresh.trace_id[0] = r->trace_id[0];
-	fresh.trace_id[1] = r->trace_id[1];
-	fresh.span_id = r->span_id;
-	fresh.given_span_id = given;
-	fresh.trace_flags = r->trace_flags;
-	fresh.open = 1;
-	if (bpf_map_update_elem(&threads, &tid, &fresh, BPF_ANY)) {
-		c->owner = 0;
-		drop(DROP_THREAD_STATE);
-	}
-}
-
-// context_leave undoes context_enter when the exchange ends, on whichever thread.
-static __always_inline void context_leave(struct conn *c)
-{
-	__u32 tid = c->owner;
-	struct thread *t;
-
-	if (!tid)
-		return;
-	t = bpf_map_lookup_elem(&threads, &tid);
-	if (t && t->open > 1)
-		t->open--;
-	else if (t)
-		bpf_map_delete_elem(&threads, &tid);
-	c->owner = 0;
-}
-
-static __always_inline void context_server(struct conn *c, const struct wire_key *key)
-{
-	struct exchange_record *r = &c->rec;
 	bool header = r->context == CONTEXT_HEADER;
-	__u64 given = r->parent_span_id;
 	const struct half *half = bpf_map_lookup_elem(&halves, key);
 
 	r->span_id = ids_derive(key, TAG_SERVER);
@@ -99,32 +54,35 @@ static __always_inline void context_server(struct conn *c, const struct wire_key
 	} else if (!header) {
 		context_root(r, key);
 	}
-	if (c->proc_flags & PROC_THREADS)
-		context_enter(c, given);
 }
 
-static __always_inline void context_client(struct conn *c, const struct wire_key *key)
+// context_adopt tells whether a client exchange takes the context of `o`.
+static __always_inline bool context_adopt(struct owner *o, const struct exchange_record *r)
 {
-	struct exchange_record *r = &c->rec;
-	const struct thread *t = NULL;
+	if (r->context == CONTEXT_HEADER && (o->given_span_id != r->parent_span_id || !context_same_trace(r, o->trace_id)))
+		return false;
+	if (o->adopted >= ADOPT_MAX || (__s64)(r->request_start - o->since) > ADOPT_NS) {
+		drop(DROP_ADOPTION);
+		return false;
+	}
+	o->adopted++;
+	return true;
+}
+
+static __always_inline void context_client(struct exchange_record *r, const struct wire_key *key, struct owner *o)
+{
 	struct half half = {};
-	__u32 tid = r->tid;
 
 	r->span_id = ids_derive(key, TAG_CLIENT);
-	if (c->proc_flags & PROC_THREADS)
-		t = bpf_map_lookup_elem(&threads, &tid);
-	if (t && t->mixed)
-		t = NULL;
-	if (r->context == CONTEXT_HEADER) {
-		if (t && t->given_span_id == r->parent_span_id && context_same_trace(r, t->trace_id))
-			r->parent_span_id = t->span_id;
-	} else if (t) {
-		r->trace_id[0] = t->trace_id[0];
-		r->trace_id[1] = t->trace_id[1];
-		r->parent_span_id = t->span_id;
-		r->trace_flags = t->trace_flags;
-		r->context = CONTEXT_THREAD;
-	} else {
+	if (o && context_adopt(o, r)) {
+		r->trace_id[0] = o->trace_id[0];
+		r->trace_id[1] = o->trace_id[1];
+		r->parent_span_id = o->span_id;
+		if (r->context != CONTEXT_HEADER) {
+			r->trace_flags = o->trace_flags;
+			r->context = CONTEXT_THREAD;
+		}
+	} else if (r->context != CONTEXT_HEADER) {
 		context_root(r, key);
 	}
 	if (!(r->flags & EXCHANGE_KEYED))
@@ -137,30 +95,45 @@ static __always_inline void context_client(struct conn *c, const struct wire_key
 		drop(DROP_HALF_STATE);
 }
 
-// A function of its own so that the verifier looks at it once.
-__noinline int context_settle(struct conn *c)
+// context_settle settles the context of an exchange whose request head was completed by `task`. It returns under which
+// owner a server exchange left its context, 0 if under none; context_end wants it back. A function of its own so that
+// the verifier looks at it once. Keys are copied to the stack first: before kernel 6.2 a global function may not look
+// up by what its argument points to.
+__noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 proc_flags)
 {
 	struct wire_key key;
+	struct owner *o;
+	__u64 owner, given;
 
-	if (!c)
+	if (!r)
 		return 0;
-	key = context_key(&c->rec);
-	if (c->rec.role == ROLE_SERVER)
-		context_server(c, &key);
-	else
-		context_client(c, &key);
+	key = context_key(r);
+	owner = owner_current(proc_flags, task);
+	if (r->role == ROLE_SERVER) {
+		given = r->parent_span_id;
+		context_server(r, &key);
+		if (!owner || !owner_enter(owner, r, given))
+			return owner;
+		drop(DROP_OWNER_STATE);
+		return 0;
+	}
+	o = owner_find(owner);
+	if (!o && owner)
+		o = owner_heir(task);
+	context_client(r, &key, o);
 	return 0;
 }
 
 // context_end forgets what context_settle stored.
-static __always_inline void context_end(struct conn *c)
+static __always_inline void context_end(const struct exchange_record *r, __u64 owner)
 {
 	struct wire_key key;
 
-	if (c->rec.role == ROLE_SERVER) {
-		context_leave(c);
-	} else if (c->rec.flags & EXCHANGE_KEYED) {
-		key = context_key(&c->rec);
+	if (r->role == ROLE_SERVER) {
+		if (owner)
+			owner_leave(owner);
+	} else if (r->flags & EXCHANGE_KEYED) {
+		key = context_key(r);
 		bpf_map_delete_elem(&halves, &key);
 	}
 }

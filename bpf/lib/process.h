@@ -5,6 +5,7 @@
 
 #include "drop.h"
 #include "maps.h"
+#include "owner.h"
 
 static __always_inline const struct proc *process_find(__u32 tgid)
 {
@@ -73,7 +74,7 @@ static __always_inline void process_exec(struct task_struct *task, struct linux_
 		return;
 	process_fill(&s->rec, PROCESS_EXEC, task);
 	bpf_map_delete_elem(&procs, &s->rec.tgid);
-	bpf_map_delete_elem(&threads, &s->rec.tgid);
+	owner_forget(s->rec.tgid);
 	size = bpf_probe_read_kernel_str(s->tail, PROCESS_FILE_MAX, BPF_CORE_READ(binprm, filename));
 	if (size > 1 && size <= PROCESS_FILE_MAX)
 		tail = size - 1; // without its NUL
@@ -93,9 +94,12 @@ static __always_inline void process_fork(struct task_struct *parent, struct task
 	struct proc copy;
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 
-	if (BPF_CORE_READ(child, pid) != tgid)
-		return; // a thread
 	inherited = process_find(BPF_CORE_READ(parent, tgid));
+	if (BPF_CORE_READ(child, pid) != tgid) { // a thread
+		if (inherited && inherited->flags & PROC_THREADS)
+			owner_started(BPF_CORE_READ(parent, pid), BPF_CORE_READ(child, pid));
+		return;
+	}
 	if (inherited) {
 		copy = *inherited;
 		bpf_map_update_elem(&procs, &tgid, &copy, BPF_NOEXIST);
@@ -113,7 +117,7 @@ static __always_inline void process_exit(struct task_struct *task)
 	__u32 tid = BPF_CORE_READ(task, pid);
 	struct process_space *s;
 
-	bpf_map_delete_elem(&threads, &tid);
+	owner_forget(tid);
 	bpf_map_delete_elem(&calls, &tid);
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return;

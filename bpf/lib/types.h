@@ -14,8 +14,12 @@
 #define CARRY_MAX 80
 // Payload is looked at in pieces of this size.
 #define PIECE_MAX 512
-// Exchanges of a connection that are followed at a time: the one whose response comes next, and those sent ahead.
-#define PIPELINE_MAX 256
+
+// A server exchange gives its context to so many client exchanges, and for so many nanoseconds from its beginning: a
+// stream of events that never ends must not make one trace of all it causes.
+#define ADOPT_MAX 256
+#define ADOPT_NS  (300ll * 1000 * 1000 * 1000)
+
 // Positions in a window are masked to this, which tells the verifier all it wants to know.
 #define WINDOW_MASK 1023
 
@@ -38,20 +42,36 @@ enum stream_state {
 };
 
 enum stream_facts {
-	FACT_LENGTH = 1 << 0,      // content-length was given; it is in `remain`
-	FACT_CHUNKED = 1 << 1,     // the last transfer-encoding is chunked
-	FACT_LONG_LINE = 1 << 2,   // in a line whose beginning is forgotten
-	FACT_FIRST_LINE = 1 << 3,  // the first line is behind us
-	FACT_SMALL_CHUNK = 1 << 4, // the chunk before was so small that the next one may be in the same piece
+	FACT_LENGTH = 1 << 0,     // content-length was given; it is in `remain`
+	FACT_CHUNKED = 1 << 1,    // the last transfer-encoding is chunked
+	FACT_LONG_LINE = 1 << 2,  // in a line whose beginning is forgotten
+	FACT_FIRST_LINE = 1 << 3, // the first line is behind us
+};
+
+// Where a stream of FastCGI is (lib/fcgi.h).
+struct fcgi {
+	__u32 value;   // bytes to come of the parameter, with its name if that does not matter
+	__u16 content; // and of the record
+	__u8 padding;  // and behind that
+	__u8 type;     // of the record
+	__u8 kept;     // bytes in `header`
+	__u8 parted;   // bytes in `part`
+	__u8 wanted;   // which parameter it is
+	__u8 room;     // bytes of its value that are still to be captured
+	char header[8];
+	char part[56]; // the beginning of a parameter, or a traceparent
 };
 
 struct stream {
-	__u64 remain; // STREAM_LENGTH, STREAM_CHUNK: bytes of body to come
+	__u64 remain; // STREAM_LENGTH, STREAM_CHUNK: bytes of body to come; FastCGI: bytes of parameters so far
 	__u32 head;   // bytes of head so far
 	__u8 state;
 	__u8 facts;
 	__u16 carry; // bytes in `line`
-	char line[CARRY_MAX];
+	union {
+		char line[CARRY_MAX];
+		struct fcgi fcgi;
+	};
 };
 
 enum stream_index {
@@ -62,7 +82,7 @@ enum stream_index {
 enum conn_open {
 	OPEN_NONE,   // between exchanges
 	OPEN_REAL,   // `rec` is being filled
-	OPEN_SHADOW, // an exchange sent ahead for which there was no room: followed so that pairs stay right, not recorded
+	OPEN_SHADOW, // an exchange that was pipelined behind another: followed so that pairs stay right, not recorded
 };
 
 enum request_method {
@@ -71,49 +91,34 @@ enum request_method {
 	METHOD_CONNECT, // after its success the connection is a tunnel
 };
 
-// What belongs to one exchange of a connection. `rec` and `heads` are together one record for user space, copied as it
-// stands.
-struct exchange {
-	struct exchange_record rec;
-	char heads[REQUEST_MAX + RESPONSE_MAX];
-	__u32 owner;  // thread on which the open server exchange is noted, or 0
-	__u32 method; // of the request
-};
-
-// A connection. It begins like struct exchange: the one whose message is looked at.
+// A connection. `rec` and `heads` are together one record for user space, copied as it stands.
 struct conn {
 	struct exchange_record rec;
 	char heads[REQUEST_MAX + RESPONSE_MAX];
-	__u32 owner;
-	__u32 method;
 	// The verifier cannot see that a piece never runs past `heads`: what follows must be at least RESPONSE_MAX long.
 	struct stream stream[2];
 	__u64 now;     // of the hook that is at work on the connection
 	__u64 task;    // and its thread, as bpf_get_current_pid_tgid says it
-	__u64 sk;      // address of the socket: names the connection in maps
-	__u64 number;  // what goes through here is no pointer to the verifier any more
 	__u32 seen[2]; // by direction: sequence number after the last byte looked at
-	// Exchanges are numbered as their requests come. Those between the two are kept in map `pipeline`.
-	__u32 front;   // the one whose response comes next
-	__u32 tail;    // the one of the last request
-	__u32 current; // the one in `rec`
 	__u8 primed;   // bit per direction: `seen` is valid
 	__u8 opaque;   // not HTTP/1: never look again
 	__u8 spoke;    // has been seen to speak HTTP
 	__u8 open;
+	__u8 done;   // bit per stream index: this message of the open exchange is complete
+	__u8 method; // of the request whose response comes next
 	__u8 request_dir;
 	__u8 last_dir;
+	__u8 ahead;         // complete requests behind the open exchange
+	__u8 request_ahead; // the request stream is in one of those
+	__u16 tries;        // bytes that were not HTTP before any that were
+	__u32 ahead_head;   // bit per request counted in `ahead`, oldest lowest: it is a HEAD
+	__u32 next_method;  // method of the request the stream is in
+	__u64 owner;        // of the open exchange: where its context is kept if it is a server's, or 0
 	__u8 proc_flags;
-	__u8 shadow;       // the request stream is in a shadow behind the tail
-	__u16 tries;       // bytes that were not HTTP before any that were
-	__u32 shadows;     // complete requests of such shadows
-	__u32 shadow_head; // bit per request counted there, oldest lowest: it is a HEAD
-	__u32 next_method; // method of the request the stream is in
-	__u32 reserved;
+	__u8 reserved;
+	__u16 request_id; // of the open exchange, in FastCGI
+	__u32 reserved2;
 };
-_Static_assert(__builtin_offsetof(struct conn, owner) == __builtin_offsetof(struct exchange, owner) &&
-		       __builtin_offsetof(struct conn, method) == __builtin_offsetof(struct exchange, method),
-	       "conn begins like exchange");
 _Static_assert(sizeof(struct conn) - __builtin_offsetof(struct conn, stream) >= RESPONSE_MAX, "conn.heads");
 
 struct wire_key {
@@ -122,25 +127,28 @@ struct wire_key {
 	__u32 request_seq;
 };
 
-struct pipeline_key {
-	__u64 sk;
-	__u64 ordinal;
-};
-
 struct half {
 	__u64 trace_id[2];
 	__u64 span_id;
 	__u64 trace_flags;
 };
 
-struct thread {
+// What a server exchange hands to the client exchanges made for it, under the key of lib/owner.h.
+struct owner {
 	__u64 trace_id[2];
 	__u64 span_id;
 	__u64 given_span_id; // the one its caller sent in traceparent, 0 without
-	__u32 open;          // server exchanges open on this thread
-	__u8 mixed;          // there was more than one: none is the one
+	__u64 since;         // beginning of its request
+	__u32 open;          // server exchanges that are open under this key
+	__u16 adopted;       // client exchanges that have taken this context
+	__u8 mixed;          // more than one was open: none is the one
 	__u8 trace_flags;
-	__u16 reserved;
+};
+
+// The server exchange that started a thread; while it is open, for `owner` may have gone on to another one.
+struct heir {
+	__u64 owner;
+	__u64 span_id;
 };
 
 struct window {

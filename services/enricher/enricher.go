@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package enricher turns what probes saw into OpenTelemetry data: it names services and routes, makes a span of each exchange,
+// Package enricher turns what probes saw into OpenTelemetry data: it names services and routes, makes spans of each exchange,
 // and counts all of them in histograms before anything is sampled, so that rates are exact.
 //
 // A batch is acknowledged after everything made from it is stored, under ids derived from it, so that a redelivery is

@@ -14,9 +14,11 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 )
 
-// metrics are what an enricher tells of itself: exchanges = spans + dropped.
+// metrics are what an enricher tells of itself. Each exchange is dropped, or left, or has a span, and two more below it if it
+// waited.
 type metrics struct {
 	exchanges, spans, points prometheus.Counter
+	left                     prometheus.Counter
 	malformed, gaps          prometheus.Counter
 	drops                    *metric.Drops
 
@@ -33,6 +35,8 @@ func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
 	return &metrics{
 		exchanges: counter("enricher_exchanges_total", "Exchanges that were read."),
 		spans:     counter("enricher_spans_total", "Spans that were made of them."),
+		left: counter("enricher_left_exchanges_total",
+			"Exchanges that have metrics and no span, because the telemetry SDK inside their process makes one."),
 		points:    counter("enricher_data_points_total", "Data points that were made of them."),
 		malformed: counter("enricher_malformed_attributes_total", "Processes, once per batch, whose OTEL_RESOURCE_ATTRIBUTES cannot be read."),
 		gaps: counter("gap_batches_total",
@@ -45,6 +49,7 @@ func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
 // count counts a batch that has been enriched and stored.
 func (m *metrics) count(exchanges int, result otlp.Result) {
 	m.exchanges.Add(float64(exchanges))
+	m.left.Add(float64(result.Left))
 	m.malformed.Add(float64(result.Malformed))
 	for _, msg := range result.Messages {
 		if msg.Signal == subject.Traces {

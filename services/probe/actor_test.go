@@ -26,6 +26,8 @@ func play(role string, args []string) error {
 	case "client":
 		n, err := strconv.Atoi(args[1])
 		return errors.Join(err, playClient(args[0], n))
+	case "exporter":
+		return playExporter(args[0])
 	case "probe":
 		cfg := probe.Default()
 		cfg.Bus.URL = args[0]
@@ -52,6 +54,20 @@ func playServer() error {
 			_, _ = io.WriteString(w, "body")
 		}
 	}))
+}
+
+// playExporter exports traces as an SDK does, between two requests.
+func playExporter(base string) error {
+	for _, path := range []string{"/app/before", "/v1/traces", "/app/after"} {
+		resp, err := http.Post(base+path, "application/x-protobuf", strings.NewReader("x")) //nolint:noctx,gosec // of a test
+		if err != nil {
+			return err
+		}
+		if err := resp.Body.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // request returns the i-th request of a client.

@@ -138,6 +138,7 @@ func (p *probe) beat(ctx context.Context) error {
 				"tier":               p.kern.Tier(),
 				"processes":          strconv.Itoa(s.Processes),
 				"observed_processes": strconv.Itoa(s.Observed),
+				"sdk_processes":      strconv.Itoa(s.Exporting),
 				"exchanges":          strconv.FormatUint(s.Exchanges, 10),
 				"batches":            strconv.FormatUint(s.Batches, 10),
 				"spool_bytes":        strconv.Itoa(s.SpoolBytes),

@@ -324,6 +324,34 @@ func TestProbeFollowsResources(t *testing.T) {
 	}
 }
 
+// TestProbeNoticesSDKs runs a process that exports traces.
+func TestProbeNoticesSDKs(t *testing.T) {
+	needKernel(t)
+	r := start(t, probe.TierAuto)
+	_, address, _ := actor(t, "server")
+	_, _, wait := actor(t, "exporter", "http://"+address)
+	if err := wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.await(t, "/app/after", 2)
+	r.end(t)
+	got := map[string]eventv1.Yield{}
+	for _, b := range r.stored(t) {
+		for _, x := range b.GetExchanges() {
+			if path := x.GetHttp().GetPath(); strings.HasPrefix(path, "/app/") {
+				got[x.GetRole().String()+path] = b.GetProcesses()[x.GetProcess()].GetYield()
+			}
+		}
+	}
+	want := map[string]eventv1.Yield{
+		"ROLE_CLIENT/app/before": 0, "ROLE_CLIENT/app/after": eventv1.Yield_YIELD_SPANS,
+		"ROLE_SERVER/app/before": 0, "ROLE_SERVER/app/after": 0,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("what is left to the SDK (-want +got):\n%s", d)
+	}
+}
+
 // get makes one request on a connection of its own.
 func get(address, path string) error {
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

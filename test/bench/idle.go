@@ -8,6 +8,8 @@ import (
 	"io"
 	"path/filepath"
 	"time"
+
+	"github.com/busbar/busbar/test/internal/child"
 )
 
 const (
@@ -16,39 +18,39 @@ const (
 )
 
 // benchIdle measures what `busbar up` costs while nothing happens.
-func benchIdle(ctx context.Context, out io.Writer, dir string) error {
-	at, err := free(3)
+func benchIdle(ctx context.Context, out io.Writer, dir, bin string) error {
+	at, err := child.Free(3)
 	if err != nil {
 		return err
 	}
-	up, err := launch(ctx, filepath.Join(dir, "busbar"), "up", "--data-dir", filepath.Join(dir, "data"),
+	up, err := child.Launch(ctx, filepath.Join(bin, "busbar"), "up", "--data-dir", filepath.Join(dir, "data"),
 		"--nats-listen", at[0], "--prometheus", at[1], "--admin", at[2])
 	if err != nil {
 		return err
 	}
-	defer up.stop()
-	if err := ready(ctx, up, at[2]); err != nil {
+	defer up.Stop()
+	if err := child.Ready(ctx, up, at[2]); err != nil {
 		return err
 	}
 	if err := pause(ctx, idleSettle); err != nil {
 		return err
 	}
-	before, err := cpuTime(up.pid())
+	before, err := child.CPUTime(up.PID())
 	if err != nil {
 		return err
 	}
 	if err := pause(ctx, idleWindow); err != nil {
 		return err
 	}
-	after, err := cpuTime(up.pid())
+	after, err := child.CPUTime(up.PID())
 	if err != nil {
 		return err
 	}
-	rss, err := residentKiB(up.pid())
+	rss, err := child.ResidentKiB(up.PID())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "busbar up, idle: %.2f %% of a core over %v (target 1 %%), %.1f MiB resident (target 200 MiB)\n",
+	fmt.Fprintf(out, "\n## `busbar up`, idle\n\n%.2f %% of a core over %v (target 1 %%), %.1f MiB resident (target 200 MiB).\n",
 		100*float64(after-before)/float64(idleWindow), idleWindow, float64(rss)/1024)
 	return nil
 }

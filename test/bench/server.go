@@ -7,139 +7,160 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/busbar/busbar/test/internal/child"
 )
 
-// variant is one way to run the same load.
+// variant is a probe beside the servers.
 type variant struct {
-	name   string
-	target float64 // of its ratio to no probe; 0 for no probe itself
-	// args of busbar-probe; nil runs none.
-	args []string
+	name string
+	args []string // of busbar-probe; nil: there is none
+	// target of the ratio of a workload; nil: none.
+	target func(workload) float64
 }
 
-// round is what one round measured.
-type round struct {
-	fixed, closed time.Duration // CPU time of the server per request, under either load
-	probeRSS      int           // KiB, at the end of the round
-}
-
-// benchServer measures the CPU time per request of a Go server under keep-alive load: without a probe, with one that
-// observes it, with one that observes the client beside it as well, and with one that was told to observe something else.
-// Clients are seldom on the same machine: that the client, too, takes longer and the probe has twice the work shows in
-// the server's time, because two processors are shared by all of it.
-func benchServer(ctx context.Context, out io.Writer, dir string, rounds int, window time.Duration) error {
-	only, err := selecting(dir, "only.yaml", filepath.Join(dir, "goserver"))
+// variants returns no probe first. The clients are never observed: they are seldom on the servers' machine, and what they take
+// longer would show in the servers' time, because all of it shares two processors.
+func variants(dir string, tiers []string, servers map[string]*server) ([]variant, error) {
+	executables := map[string]bool{}
+	for _, s := range servers {
+		executables[s.executable] = true
+	}
+	only, err := selecting(dir, "only.yaml", slices.Sorted(maps.Keys(executables))...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	elsewhere, err := selecting(dir, "elsewhere.yaml", "/nowhere")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	variants := []variant{
-		{name: "no probe"},
-		{name: "btf, server observed", target: 1.20, args: []string{"--tier", "btf", "--config", only}},
-		{name: "btf, all observed", args: []string{"--tier", "btf"}},
-		{name: "btf, not selected", target: 1.05, args: []string{"--tier", "btf", "--config", elsewhere}},
-		{name: "syscall, server observed", args: []string{"--tier", "syscall", "--config", only}},
-		{name: "syscall, not selected", args: []string{"--tier", "syscall", "--config", elsewhere}},
+	all := []variant{{name: "no probe"}}
+	for _, tier := range tiers {
+		observed := variant{name: tier + ", observed", args: []string{"--tier", tier, "--config", only}}
+		unselected := variant{name: tier + ", not selected", args: []string{"--tier", tier, "--config", elsewhere}}
+		if tier == "btf" {
+			observed.target = func(w workload) float64 { return w.observed }
+			unselected.target = func(w workload) float64 { return w.unselected }
+		}
+		all = append(all, observed, unselected)
 	}
-	at, err := free(3)
+	return all, nil
+}
+
+// selecting writes an Instrumentation of some executables and returns its path.
+func selecting(dir, name string, executables ...string) (string, error) {
+	var entries []string
+	for _, e := range executables {
+		entries = append(entries, fmt.Sprintf("{exe: %q}", e))
+	}
+	path := filepath.Join(dir, name)
+	resource := "apiVersion: busbar.dev/v1\nkind: Instrumentation\nmetadata: {name: bench}\nspec: {select: [" + strings.Join(entries, ", ") + "]}\n"
+	return path, os.WriteFile(path, []byte(resource), 0o600)
+}
+
+// bench is what all rounds share.
+type bench struct {
+	window      time.Duration
+	bin         string
+	nats, admin string
+	servers     map[string]*server
+	workloads   []workload
+}
+
+// round is what one variant cost once.
+type round struct {
+	cpu      []time.Duration // of the server per request, by workload
+	probeRSS int             // KiB, at the end
+}
+
+// benchServers measures the CPU time per request of servers under keep-alive load: without a probe, with one that observes them,
+// and with one that was told to observe something else.
+func benchServers(ctx context.Context, out io.Writer, dir string, s settings) error {
+	at, err := child.Free(2)
 	if err != nil {
 		return err
 	}
-	b := bench{dir: dir, window: window, nats: at[0], server: at[1], admin: at[2]}
-	_, natsPort, _ := net.SplitHostPort(b.nats)
-	nats, err := launch(ctx, filepath.Join(dir, "nats-server"), "-a", "127.0.0.1", "-p", natsPort, "-js", "-sd", filepath.Join(dir, "js"))
+	b := bench{window: s.window, bin: s.bin, nats: at[0], admin: at[1]}
+	for _, w := range workloads() {
+		if s.only == nil || slices.ContainsFunc(s.only, func(beginning string) bool { return strings.HasPrefix(w.name, beginning) }) {
+			b.workloads = append(b.workloads, w)
+		}
+	}
+	nats, err := child.Launch(ctx, filepath.Join(s.bin, "nats-server"), "-a", "127.0.0.1", "-p", child.Port(b.nats), "-js", "-sd", filepath.Join(dir, "js"))
 	if err != nil {
 		return err
 	}
-	defer nats.stop()
-	server, err := launch(ctx, "taskset", "-c", "1", filepath.Join(dir, "goserver"), "-listen", b.server)
+	defer nats.Stop()
+	if err := child.Listening(ctx, b.nats); err != nil {
+		return err
+	}
+	servers, stop, err := startServers(ctx, dir, s.bin)
 	if err != nil {
 		return err
 	}
-	defer server.stop()
-	if err := listening(ctx, b.nats, b.server); err != nil {
+	defer stop()
+	b.servers = servers
+	all, err := variants(dir, s.tiers, servers)
+	if err != nil {
 		return err
 	}
-	if _, err := b.closedLoad(ctx, window); err != nil { // Warm-up.
-		return err
-	}
-	measured := make([][]round, len(variants))
-	for range rounds {
-		for i, v := range variants {
-			r, err := b.round(ctx, v, server.pid())
+	measured := make([][]round, len(all))
+	for range s.rounds {
+		for i, v := range all {
+			r, err := b.round(ctx, v)
 			if err != nil {
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
 			measured[i] = append(measured[i], r)
 		}
 	}
-	report(out, fmt.Sprintf("Go server, %d requests/s", loadRate), variants, measured, func(r round) time.Duration { return r.fixed })
-	report(out, "Go server, closed loop (wrk)", variants, measured, func(r round) time.Duration { return r.closed })
+	b.report(out, all, measured)
 	return nil
 }
 
-// selecting writes an Instrumentation of one executable and returns its path.
-func selecting(dir, name, exe string) (string, error) {
-	path := filepath.Join(dir, name)
-	resource := fmt.Sprintf("apiVersion: busbar.dev/v1\nkind: Instrumentation\nmetadata: {name: bench}\nspec: {select: [{exe: %q}]}\n", exe)
-	return path, os.WriteFile(path, []byte(resource), 0o600)
-}
-
-// bench is the setting of all rounds: addresses of nats-server, server and the probe's admin port.
-type bench struct {
-	dir                 string
-	window              time.Duration
-	nats, server, admin string
-}
-
-// round runs the load once under a variant.
-func (b bench) round(ctx context.Context, v variant, pid int) (round, error) {
-	var probe *child
+// round runs every workload once under a variant.
+func (b bench) round(ctx context.Context, v variant) (round, error) {
+	var (
+		probe *child.Child
+		r     round
+		err   error
+	)
 	if v.args != nil {
 		args := append([]string{"--nats-url", "nats://" + b.nats, "--admin", b.admin}, v.args...)
-		var err error
-		if probe, err = launch(ctx, filepath.Join(b.dir, "busbar-probe"), args...); err != nil {
-			return round{}, err
+		if probe, err = child.Launch(ctx, filepath.Join(b.bin, "busbar-probe"), args...); err != nil {
+			return r, err
 		}
-		defer probe.stop()
-		if err := ready(ctx, probe, b.admin); err != nil {
-			return round{}, err
+		defer probe.Stop()
+		if err := child.Ready(ctx, probe, b.admin); err != nil {
+			return r, err
 		}
 	}
-	if _, err := b.closedLoad(ctx, time.Second); err != nil { // Connections of the last round are gone, the probe has decided.
-		return round{}, err
-	}
-	var (
-		r   round
-		err error
-	)
-	if r.fixed, err = cost(ctx, pid, b.window, b.fixedLoad); err != nil {
-		return r, err
-	}
-	if r.closed, err = cost(ctx, pid, b.window, b.closedLoad); err != nil {
-		return r, err
+	for _, w := range b.workloads {
+		s := b.servers[w.server]
+		if _, err := w.measure(ctx, s, b.window/4); err != nil { // Warm-up: the probe decides about the process.
+			return r, fmt.Errorf("%s: %w", w.name, err)
+		}
+		cpu, err := w.measure(ctx, s, b.window)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", w.name, err)
+		}
+		r.cpu = append(r.cpu, cpu)
 	}
 	if probe != nil {
-		r.probeRSS, err = residentKiB(probe.pid())
+		r.probeRSS, err = child.ResidentKiB(probe.PID())
 	}
 	return r, err
 }
 
 // cost runs a load and returns the CPU time that a process took for each request of it.
 func cost(ctx context.Context, pid int, window time.Duration, load func(context.Context, time.Duration) (int, error)) (time.Duration, error) {
-	before, err := cpuTime(pid)
+	before, err := child.CPUTime(pid)
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +168,7 @@ func cost(ctx context.Context, pid int, window time.Duration, load func(context.
 	if err != nil {
 		return 0, err
 	}
-	after, err := cpuTime(pid)
+	after, err := child.CPUTime(pid)
 	if err != nil {
 		return 0, err
 	}
@@ -157,58 +178,34 @@ func cost(ctx context.Context, pid int, window time.Duration, load func(context.
 	return (after - before) / time.Duration(n), nil
 }
 
-// fixedLoad runs this program's own load in a process of its own.
-func (b bench) fixedLoad(ctx context.Context, d time.Duration) (int, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return 0, err
-	}
-	out, err := exec.CommandContext(ctx, "taskset", "-c", "0", self, "-load", b.server, "-window", d.String()).CombinedOutput()
-	if err != nil {
-		return 0, fmt.Errorf("run the load: %w\n%s", err, out)
-	}
-	return strconv.Atoi(strings.TrimSpace(string(out)))
-}
-
-var wrkRequests = regexp.MustCompile(`(\d+) requests in`)
-
-// closedLoad runs wrk, whose connections ask again as soon as they are answered, and returns how many requests it made.
-func (b bench) closedLoad(ctx context.Context, d time.Duration) (int, error) {
-	seconds := strconv.Itoa(max(1, int(d.Seconds()))) // wrk takes whole ones.
-	out, err := exec.CommandContext(ctx, "taskset", "-c", "0", "wrk", "-t1", "-c16", "-d"+seconds+"s", "http://"+b.server+"/hello").CombinedOutput()
-	if err != nil {
-		return 0, fmt.Errorf("run wrk: %w\n%s", err, out)
-	}
-	m := wrkRequests.FindSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("wrk printed no count:\n%s", out)
-	}
-	return strconv.Atoi(string(m[1]))
-}
-
-// report prints a line per variant: CPU time per request, and the median of the ratios to the round without a probe that
-// ran beside it.
-func report(out io.Writer, title string, variants []variant, measured [][]round, of func(round) time.Duration) {
-	fmt.Fprintf(out, "%-28s %14s %24s %8s %14s\n", title, "CPU/request", "ratio (quartiles)", "target", "probe RSS")
-	for i, v := range variants {
-		var cpu, ratios []float64
-		rss := 0
-		for j, r := range measured[i] {
-			cpu = append(cpu, float64(of(r).Nanoseconds())/1e3)
-			ratios = append(ratios, float64(of(r))/float64(of(measured[0][j])))
-			rss = max(rss, r.probeRSS)
+// report prints a table per workload: CPU time per request, and the median of the ratios to the round without a probe that ran
+// beside it.
+func (b bench) report(out io.Writer, all []variant, measured [][]round) {
+	rss := 0
+	for i, w := range b.workloads {
+		fmt.Fprintf(out, "\n## %s, %d requests/s\n\n| | CPU/request, µs | added, µs | ratio (quartiles) | target |\n|---|---|---|---|---|\n", w.name, w.rate)
+		for j, v := range all {
+			var cpu, added, ratios []float64
+			for k, r := range measured[j] {
+				without := measured[0][k].cpu[i]
+				cpu = append(cpu, float64(r.cpu[i].Nanoseconds())/1e3)
+				added = append(added, float64((r.cpu[i]-without).Nanoseconds())/1e3)
+				ratios = append(ratios, float64(r.cpu[i])/float64(without))
+				rss = max(rss, r.probeRSS)
+			}
+			if v.args == nil {
+				fmt.Fprintf(out, "| %s | %.2f | | | |\n", v.name, quantile(cpu, .5))
+				continue
+			}
+			target := ""
+			if v.target != nil && v.target(w) > 0 {
+				target = fmt.Sprintf("%.2f", v.target(w))
+			}
+			fmt.Fprintf(out, "| %s | %.2f | %.2f | %.3f (%.3f-%.3f) | %s |\n", v.name, quantile(cpu, .5), quantile(added, .5),
+				quantile(ratios, .5), quantile(ratios, .25), quantile(ratios, .75), target)
 		}
-		ratio, target, memory := "", "", ""
-		if v.args != nil {
-			ratio = fmt.Sprintf("%.3f (%.3f-%.3f)", quantile(ratios, .5), quantile(ratios, .25), quantile(ratios, .75))
-			memory = fmt.Sprintf("%.1f MiB", float64(rss)/1024)
-		}
-		if v.target > 0 {
-			target = fmt.Sprintf("%.2f", v.target)
-		}
-		fmt.Fprintf(out, "%-28s %11.2f µs %24s %8s %14s\n", v.name, quantile(cpu, .5), ratio, target, memory)
 	}
-	fmt.Fprintln(out)
+	fmt.Fprintf(out, "\nThe probe's resident memory was %.1f MiB at most.\n", float64(rss)/1024)
 }
 
 func quantile(v []float64, q float64) float64 {

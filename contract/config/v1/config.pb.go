@@ -27,6 +27,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Instrumentation_Sdk int32
+
+const (
+	Instrumentation_SDK_UNSPECIFIED Instrumentation_Sdk = 0 // as spans
+	Instrumentation_SDK_OFF         Instrumentation_Sdk = 1 // no matter: everything is made
+	Instrumentation_SDK_SPANS       Instrumentation_Sdk = 2 // no spans of a process that exports traces itself; its metrics are made
+	Instrumentation_SDK_ALL         Instrumentation_Sdk = 3 // neither spans nor metrics of a process that exports traces or metrics itself
+)
+
+// Enum value maps for Instrumentation_Sdk.
+var (
+	Instrumentation_Sdk_name = map[int32]string{
+		0: "SDK_UNSPECIFIED",
+		1: "SDK_OFF",
+		2: "SDK_SPANS",
+		3: "SDK_ALL",
+	}
+	Instrumentation_Sdk_value = map[string]int32{
+		"SDK_UNSPECIFIED": 0,
+		"SDK_OFF":         1,
+		"SDK_SPANS":       2,
+		"SDK_ALL":         3,
+	}
+)
+
+func (x Instrumentation_Sdk) Enum() *Instrumentation_Sdk {
+	p := new(Instrumentation_Sdk)
+	*p = x
+	return p
+}
+
+func (x Instrumentation_Sdk) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Instrumentation_Sdk) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[0].Descriptor()
+}
+
+func (Instrumentation_Sdk) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[0]
+}
+
+func (x Instrumentation_Sdk) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Instrumentation_Sdk.Descriptor instead.
+func (Instrumentation_Sdk) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{0, 0}
+}
+
 type RouteRules_Unmatched int32
 
 const (
@@ -69,11 +121,11 @@ func (x RouteRules_Unmatched) String() string {
 }
 
 func (RouteRules_Unmatched) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[0].Descriptor()
+	return file_config_v1_config_proto_enumTypes[1].Descriptor()
 }
 
 func (RouteRules_Unmatched) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[0]
+	return &file_config_v1_config_proto_enumTypes[1]
 }
 
 func (x RouteRules_Unmatched) Number() protoreflect.EnumNumber {
@@ -89,8 +141,12 @@ func (RouteRules_Unmatched) EnumDescriptor() ([]byte, []int) {
 type Instrumentation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A process is observed when one entry matches it and no exclude entry does.
-	Select        []*ProcessSelector `protobuf:"bytes,1,rep,name=select,proto3" json:"select,omitempty"`
-	Exclude       []*ProcessSelector `protobuf:"bytes,2,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	Select  []*ProcessSelector `protobuf:"bytes,1,rep,name=select,proto3" json:"select,omitempty"`
+	Exclude []*ProcessSelector `protobuf:"bytes,2,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// What is left to the telemetry SDK inside a process. The first resource that selects the process says so.
+	Sdk Instrumentation_Sdk `protobuf:"varint,3,opt,name=sdk,proto3,enum=busbar.config.v1.Instrumentation_Sdk" json:"sdk,omitempty"`
+	// Collectors of telemetry are observed as well. Without it, only those that an entry of select names by executable or process id.
+	Collectors    bool `protobuf:"varint,4,opt,name=collectors,proto3" json:"collectors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,6 +193,20 @@ func (x *Instrumentation) GetExclude() []*ProcessSelector {
 		return x.Exclude
 	}
 	return nil
+}
+
+func (x *Instrumentation) GetSdk() Instrumentation_Sdk {
+	if x != nil {
+		return x.Sdk
+	}
+	return Instrumentation_SDK_UNSPECIFIED
+}
+
+func (x *Instrumentation) GetCollectors() bool {
+	if x != nil {
+		return x.Collectors
+	}
+	return false
 }
 
 // ProcessSelector matches a process when every key that is set matches.
@@ -841,10 +911,19 @@ var File_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x16config/v1/config.proto\x12\x10busbar.config.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x89\x01\n" +
+	"\x16config/v1/config.proto\x12\x10busbar.config.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa7\x02\n" +
 	"\x0fInstrumentation\x129\n" +
 	"\x06select\x18\x01 \x03(\v2!.busbar.config.v1.ProcessSelectorR\x06select\x12;\n" +
-	"\aexclude\x18\x02 \x03(\v2!.busbar.config.v1.ProcessSelectorR\aexclude\"\x97\x01\n" +
+	"\aexclude\x18\x02 \x03(\v2!.busbar.config.v1.ProcessSelectorR\aexclude\x127\n" +
+	"\x03sdk\x18\x03 \x01(\x0e2%.busbar.config.v1.Instrumentation.SdkR\x03sdk\x12\x1e\n" +
+	"\n" +
+	"collectors\x18\x04 \x01(\bR\n" +
+	"collectors\"C\n" +
+	"\x03Sdk\x12\x13\n" +
+	"\x0fSDK_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aSDK_OFF\x10\x01\x12\r\n" +
+	"\tSDK_SPANS\x10\x02\x12\v\n" +
+	"\aSDK_ALL\x10\x03\"\x97\x01\n" +
 	"\x0fProcessSelector\x12\x1d\n" +
 	"\n" +
 	"open_ports\x18\x01 \x01(\tR\topenPorts\x12\x10\n" +
@@ -921,41 +1000,43 @@ func file_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_config_v1_config_proto_rawDescData
 }
 
-var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_config_v1_config_proto_goTypes = []any{
-	(RouteRules_Unmatched)(0), // 0: busbar.config.v1.RouteRules.Unmatched
-	(*Instrumentation)(nil),   // 1: busbar.config.v1.Instrumentation
-	(*ProcessSelector)(nil),   // 2: busbar.config.v1.ProcessSelector
-	(*RouteRules)(nil),        // 3: busbar.config.v1.RouteRules
-	(*Pipeline)(nil),          // 4: busbar.config.v1.Pipeline
-	(*Step)(nil),              // 5: busbar.config.v1.Step
-	(*Filter)(nil),            // 6: busbar.config.v1.Filter
-	(*Transform)(nil),         // 7: busbar.config.v1.Transform
-	(*Redact)(nil),            // 8: busbar.config.v1.Redact
-	(*Sample)(nil),            // 9: busbar.config.v1.Sample
-	(*Destination)(nil),       // 10: busbar.config.v1.Destination
-	(*structpb.Struct)(nil),   // 11: google.protobuf.Struct
+	(Instrumentation_Sdk)(0),  // 0: busbar.config.v1.Instrumentation.Sdk
+	(RouteRules_Unmatched)(0), // 1: busbar.config.v1.RouteRules.Unmatched
+	(*Instrumentation)(nil),   // 2: busbar.config.v1.Instrumentation
+	(*ProcessSelector)(nil),   // 3: busbar.config.v1.ProcessSelector
+	(*RouteRules)(nil),        // 4: busbar.config.v1.RouteRules
+	(*Pipeline)(nil),          // 5: busbar.config.v1.Pipeline
+	(*Step)(nil),              // 6: busbar.config.v1.Step
+	(*Filter)(nil),            // 7: busbar.config.v1.Filter
+	(*Transform)(nil),         // 8: busbar.config.v1.Transform
+	(*Redact)(nil),            // 9: busbar.config.v1.Redact
+	(*Sample)(nil),            // 10: busbar.config.v1.Sample
+	(*Destination)(nil),       // 11: busbar.config.v1.Destination
+	(*structpb.Struct)(nil),   // 12: google.protobuf.Struct
 }
 var file_config_v1_config_proto_depIdxs = []int32{
-	2,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
-	2,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
-	0,  // 2: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
-	5,  // 3: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
-	6,  // 4: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
-	7,  // 5: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
-	8,  // 6: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
-	9,  // 7: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
-	11, // 8: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	11, // 9: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	11, // 10: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	11, // 11: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	11, // 12: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	3,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
+	3,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
+	0,  // 2: busbar.config.v1.Instrumentation.sdk:type_name -> busbar.config.v1.Instrumentation.Sdk
+	1,  // 3: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
+	6,  // 4: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
+	7,  // 5: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
+	8,  // 6: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
+	9,  // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
+	10, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
+	12, // 9: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	12, // 10: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	12, // 11: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	12, // 12: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	12, // 13: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -981,7 +1062,7 @@ func file_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_config_v1_config_proto_rawDesc), len(file_config_v1_config_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,

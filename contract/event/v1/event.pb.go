@@ -98,6 +98,56 @@ func (Language) EnumDescriptor() ([]byte, []int) {
 	return file_event_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
+// Yield is what Busbar leaves to the SDK inside a process.
+type Yield int32
+
+const (
+	Yield_YIELD_UNSPECIFIED Yield = 0 // nothing
+	Yield_YIELD_SPANS       Yield = 1 // spans; the metrics of its exchanges are made all the same
+	Yield_YIELD_ALL         Yield = 2 // spans and metrics
+)
+
+// Enum value maps for Yield.
+var (
+	Yield_name = map[int32]string{
+		0: "YIELD_UNSPECIFIED",
+		1: "YIELD_SPANS",
+		2: "YIELD_ALL",
+	}
+	Yield_value = map[string]int32{
+		"YIELD_UNSPECIFIED": 0,
+		"YIELD_SPANS":       1,
+		"YIELD_ALL":         2,
+	}
+)
+
+func (x Yield) Enum() *Yield {
+	p := new(Yield)
+	*p = x
+	return p
+}
+
+func (x Yield) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Yield) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[1].Descriptor()
+}
+
+func (Yield) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[1]
+}
+
+func (x Yield) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Yield.Descriptor instead.
+func (Yield) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{1}
+}
+
 type Role int32
 
 const (
@@ -131,11 +181,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_v1_event_proto_enumTypes[1].Descriptor()
+	return file_event_v1_event_proto_enumTypes[2].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_event_v1_event_proto_enumTypes[1]
+	return &file_event_v1_event_proto_enumTypes[2]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -144,7 +194,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 // Outcome says how an exchange ended.
@@ -190,11 +240,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_v1_event_proto_enumTypes[2].Descriptor()
+	return file_event_v1_event_proto_enumTypes[3].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_event_v1_event_proto_enumTypes[2]
+	return &file_event_v1_event_proto_enumTypes[3]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -203,7 +253,122 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+// Abort says how a connection was reset.
+type Abort int32
+
+const (
+	Abort_ABORT_UNSPECIFIED Abort = 0
+	Abort_ABORT_LOCAL       Abort = 1 // by this side
+	Abort_ABORT_PEER        Abort = 2 // by the other side (ECONNRESET)
+	Abort_ABORT_TIMED_OUT   Abort = 3 // the other side did not acknowledge any more (ETIMEDOUT)
+	Abort_ABORT_BROKEN_PIPE Abort = 4 // this side wrote after the other one had closed (EPIPE)
+	Abort_ABORT_UNREACHABLE Abort = 5 // the network gave up (EHOSTUNREACH, ENETUNREACH)
+	Abort_ABORT_OTHER       Abort = 6
+)
+
+// Enum value maps for Abort.
+var (
+	Abort_name = map[int32]string{
+		0: "ABORT_UNSPECIFIED",
+		1: "ABORT_LOCAL",
+		2: "ABORT_PEER",
+		3: "ABORT_TIMED_OUT",
+		4: "ABORT_BROKEN_PIPE",
+		5: "ABORT_UNREACHABLE",
+		6: "ABORT_OTHER",
+	}
+	Abort_value = map[string]int32{
+		"ABORT_UNSPECIFIED": 0,
+		"ABORT_LOCAL":       1,
+		"ABORT_PEER":        2,
+		"ABORT_TIMED_OUT":   3,
+		"ABORT_BROKEN_PIPE": 4,
+		"ABORT_UNREACHABLE": 5,
+		"ABORT_OTHER":       6,
+	}
+)
+
+func (x Abort) Enum() *Abort {
+	p := new(Abort)
+	*p = x
+	return p
+}
+
+func (x Abort) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Abort) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[4].Descriptor()
+}
+
+func (Abort) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[4]
+}
+
+func (x Abort) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Abort.Descriptor instead.
+func (Abort) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+// TlsLibrary is where the plaintext of an encrypted connection was seen.
+type TlsLibrary int32
+
+const (
+	TlsLibrary_TLS_LIBRARY_UNSPECIFIED TlsLibrary = 0
+	TlsLibrary_TLS_LIBRARY_OPENSSL     TlsLibrary = 1
+	TlsLibrary_TLS_LIBRARY_GNUTLS      TlsLibrary = 2
+	TlsLibrary_TLS_LIBRARY_GO          TlsLibrary = 3 // crypto/tls
+)
+
+// Enum value maps for TlsLibrary.
+var (
+	TlsLibrary_name = map[int32]string{
+		0: "TLS_LIBRARY_UNSPECIFIED",
+		1: "TLS_LIBRARY_OPENSSL",
+		2: "TLS_LIBRARY_GNUTLS",
+		3: "TLS_LIBRARY_GO",
+	}
+	TlsLibrary_value = map[string]int32{
+		"TLS_LIBRARY_UNSPECIFIED": 0,
+		"TLS_LIBRARY_OPENSSL":     1,
+		"TLS_LIBRARY_GNUTLS":      2,
+		"TLS_LIBRARY_GO":          3,
+	}
+)
+
+func (x TlsLibrary) Enum() *TlsLibrary {
+	p := new(TlsLibrary)
+	*p = x
+	return p
+}
+
+func (x TlsLibrary) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TlsLibrary) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[5].Descriptor()
+}
+
+func (TlsLibrary) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[5]
+}
+
+func (x TlsLibrary) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TlsLibrary.Descriptor instead.
+func (TlsLibrary) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 type ProcessEvent_Kind int32
@@ -242,11 +407,11 @@ func (x ProcessEvent_Kind) String() string {
 }
 
 func (ProcessEvent_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_v1_event_proto_enumTypes[3].Descriptor()
+	return file_event_v1_event_proto_enumTypes[6].Descriptor()
 }
 
 func (ProcessEvent_Kind) Type() protoreflect.EnumType {
-	return &file_event_v1_event_proto_enumTypes[3]
+	return &file_event_v1_event_proto_enumTypes[6]
 }
 
 func (x ProcessEvent_Kind) Number() protoreflect.EnumNumber {
@@ -480,7 +645,12 @@ type Process struct {
 	OtelServiceName        string `protobuf:"bytes,10,opt,name=otel_service_name,json=otelServiceName,proto3" json:"otel_service_name,omitempty"`
 	OtelResourceAttributes string `protobuf:"bytes,11,opt,name=otel_resource_attributes,json=otelResourceAttributes,proto3" json:"otel_resource_attributes,omitempty"`
 	// Host name in the UTS namespace of the process, when it differs from the node's.
-	HostName      string `protobuf:"bytes,12,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
+	HostName string `protobuf:"bytes,12,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"`
+	// What the process was seen to export by OTLP itself, through a telemetry SDK of its own.
+	ExportsTraces  bool `protobuf:"varint,13,opt,name=exports_traces,json=exportsTraces,proto3" json:"exports_traces,omitempty"`
+	ExportsMetrics bool `protobuf:"varint,14,opt,name=exports_metrics,json=exportsMetrics,proto3" json:"exports_metrics,omitempty"`
+	// What is left to that SDK, as Instrumentation says: the probe decides, and who makes spans and metrics obeys.
+	Yield         Yield `protobuf:"varint,15,opt,name=yield,proto3,enum=busbar.event.v1.Yield" json:"yield,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -599,6 +769,27 @@ func (x *Process) GetHostName() string {
 	return ""
 }
 
+func (x *Process) GetExportsTraces() bool {
+	if x != nil {
+		return x.ExportsTraces
+	}
+	return false
+}
+
+func (x *Process) GetExportsMetrics() bool {
+	if x != nil {
+		return x.ExportsMetrics
+	}
+	return false
+}
+
+func (x *Process) GetYield() Yield {
+	if x != nil {
+		return x.Yield
+	}
+	return Yield_YIELD_UNSPECIFIED
+}
+
 // ProcessEvent says what became of a process.
 type ProcessEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -694,9 +885,18 @@ type Exchange struct {
 	WireKey *WireKey `protobuf:"bytes,20,opt,name=wire_key,json=wireKey,proto3" json:"wire_key,omitempty"`
 	// Thread that handled the first byte, in the initial pid namespace.
 	Thread uint32 `protobuf:"varint,21,opt,name=thread,proto3" json:"thread,omitempty"`
+	// How long the request lay in the socket before the process began to read it: it arrived that long before start.
+	WaitNano uint64 `protobuf:"varint,22,opt,name=wait_nano,json=waitNano,proto3" json:"wait_nano,omitempty"`
+	// Why the connection was reset, with OUTCOME_RESET.
+	Abort Abort `protobuf:"varint,23,opt,name=abort,proto3,enum=busbar.event.v1.Abort" json:"abort,omitempty"`
+	// Path of the listening unix socket, its last 32 bytes; an abstract name begins with '@'. With it, addresses and ports mean nothing.
+	UnixPath string `protobuf:"bytes,24,opt,name=unix_path,json=unixPath,proto3" json:"unix_path,omitempty"`
+	// Library through which the plaintext was seen; unspecified: none, the exchange was not encrypted.
+	TlsLibrary TlsLibrary `protobuf:"varint,25,opt,name=tls_library,json=tlsLibrary,proto3,enum=busbar.event.v1.TlsLibrary" json:"tls_library,omitempty"`
 	// Types that are valid to be assigned to Protocol:
 	//
 	//	*Exchange_Http
+	//	*Exchange_Encrypted
 	Protocol      isExchange_Protocol `protobuf_oneof:"protocol"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -879,6 +1079,34 @@ func (x *Exchange) GetThread() uint32 {
 	return 0
 }
 
+func (x *Exchange) GetWaitNano() uint64 {
+	if x != nil {
+		return x.WaitNano
+	}
+	return 0
+}
+
+func (x *Exchange) GetAbort() Abort {
+	if x != nil {
+		return x.Abort
+	}
+	return Abort_ABORT_UNSPECIFIED
+}
+
+func (x *Exchange) GetUnixPath() string {
+	if x != nil {
+		return x.UnixPath
+	}
+	return ""
+}
+
+func (x *Exchange) GetTlsLibrary() TlsLibrary {
+	if x != nil {
+		return x.TlsLibrary
+	}
+	return TlsLibrary_TLS_LIBRARY_UNSPECIFIED
+}
+
 func (x *Exchange) GetProtocol() isExchange_Protocol {
 	if x != nil {
 		return x.Protocol
@@ -895,6 +1123,15 @@ func (x *Exchange) GetHttp() *Http {
 	return nil
 }
 
+func (x *Exchange) GetEncrypted() *Encrypted {
+	if x != nil {
+		if x, ok := x.Protocol.(*Exchange_Encrypted); ok {
+			return x.Encrypted
+		}
+	}
+	return nil
+}
+
 type isExchange_Protocol interface {
 	isExchange_Protocol()
 }
@@ -903,7 +1140,13 @@ type Exchange_Http struct {
 	Http *Http `protobuf:"bytes,32,opt,name=http,proto3,oneof"`
 }
 
+type Exchange_Encrypted struct {
+	Encrypted *Encrypted `protobuf:"bytes,33,opt,name=encrypted,proto3,oneof"`
+}
+
 func (*Exchange_Http) isExchange_Protocol() {}
+
+func (*Exchange_Encrypted) isExchange_Protocol() {}
 
 // WireKey names an exchange the same on both of its hosts, through address translation and encryption: two initial
 // sequence numbers and the sequence number of the request's first byte, all of the TCP connection.
@@ -967,7 +1210,7 @@ func (x *WireKey) GetRequestSeq() uint32 {
 	return 0
 }
 
-// Http is what the heads of an HTTP/1.x exchange say.
+// Http is what the heads of an HTTP/1.x exchange say, or the parameters of FastCGI, which hand on an HTTP request.
 type Http struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Method string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
@@ -982,6 +1225,8 @@ type Http struct {
 	UserAgent    string `protobuf:"bytes,6,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
 	// The path is cut, because the head was longer than the capture window.
 	PathTruncated bool `protobuf:"varint,7,opt,name=path_truncated,json=pathTruncated,proto3" json:"path_truncated,omitempty"`
+	// The exchange was FastCGI.
+	Fastcgi       bool `protobuf:"varint,8,opt,name=fastcgi,proto3" json:"fastcgi,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1065,6 +1310,69 @@ func (x *Http) GetPathTruncated() bool {
 	return false
 }
 
+func (x *Http) GetFastcgi() bool {
+	if x != nil {
+		return x.Fastcgi
+	}
+	return false
+}
+
+// Encrypted is a TLS connection, or what passed on it since the last report, whose plaintext cannot be seen. The request is what the
+// client sent and the response what the server did; sizes and times are those of the ciphertext.
+type Encrypted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name that the client asked for (SNI); empty without.
+	ServerName string `protobuf:"bytes,1,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	// As on the wire: 0x0303 is TLS 1.2, 0x0304 is TLS 1.3; 0 when it was not seen.
+	Version       uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Encrypted) Reset() {
+	*x = Encrypted{}
+	mi := &file_event_v1_event_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Encrypted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Encrypted) ProtoMessage() {}
+
+func (x *Encrypted) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Encrypted.ProtoReflect.Descriptor instead.
+func (*Encrypted) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Encrypted) GetServerName() string {
+	if x != nil {
+		return x.ServerName
+	}
+	return ""
+}
+
+func (x *Encrypted) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_event_v1_event_proto_rawDesc = "" +
@@ -1085,7 +1393,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\adropped\x18\x04 \x03(\v2$.busbar.event.v1.Origin.DroppedEntryR\adropped\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xaf\x03\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xad\x04\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12&\n" +
 	"\x0fstart_unix_nano\x18\x02 \x01(\x06R\rstartUnixNano\x12\x1d\n" +
@@ -1102,7 +1410,10 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x11otel_service_name\x18\n" +
 	" \x01(\tR\x0fotelServiceName\x128\n" +
 	"\x18otel_resource_attributes\x18\v \x01(\tR\x16otelResourceAttributes\x12\x1b\n" +
-	"\thost_name\x18\f \x01(\tR\bhostName\"\xf4\x01\n" +
+	"\thost_name\x18\f \x01(\tR\bhostName\x12%\n" +
+	"\x0eexports_traces\x18\r \x01(\bR\rexportsTraces\x12'\n" +
+	"\x0fexports_metrics\x18\x0e \x01(\bR\x0eexportsMetrics\x12,\n" +
+	"\x05yield\x18\x0f \x01(\x0e2\x16.busbar.event.v1.YieldR\x05yield\"\xf4\x01\n" +
 	"\fProcessEvent\x126\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\".busbar.event.v1.ProcessEvent.KindR\x04kind\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x06R\ftimeUnixNano\x122\n" +
@@ -1112,7 +1423,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"KIND_FOUND\x10\x01\x12\x15\n" +
 	"\x11KIND_INSTRUMENTED\x10\x02\x12\r\n" +
-	"\tKIND_GONE\x10\x03\"\xcf\x06\n" +
+	"\tKIND_GONE\x10\x03\"\xb1\b\n" +
 	"\bExchange\x12\x18\n" +
 	"\aprocess\x18\x01 \x01(\rR\aprocess\x12)\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x15.busbar.event.v1.RoleR\x04role\x122\n" +
@@ -1137,8 +1448,14 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\vtrace_flags\x18\x13 \x01(\rR\n" +
 	"traceFlags\x123\n" +
 	"\bwire_key\x18\x14 \x01(\v2\x18.busbar.event.v1.WireKeyR\awireKey\x12\x16\n" +
-	"\x06thread\x18\x15 \x01(\rR\x06thread\x12+\n" +
-	"\x04http\x18  \x01(\v2\x15.busbar.event.v1.HttpH\x00R\x04httpB\n" +
+	"\x06thread\x18\x15 \x01(\rR\x06thread\x12\x1b\n" +
+	"\twait_nano\x18\x16 \x01(\x04R\bwaitNano\x12,\n" +
+	"\x05abort\x18\x17 \x01(\x0e2\x16.busbar.event.v1.AbortR\x05abort\x12\x1b\n" +
+	"\tunix_path\x18\x18 \x01(\tR\bunixPath\x12<\n" +
+	"\vtls_library\x18\x19 \x01(\x0e2\x1b.busbar.event.v1.TlsLibraryR\n" +
+	"tlsLibrary\x12+\n" +
+	"\x04http\x18  \x01(\v2\x15.busbar.event.v1.HttpH\x00R\x04http\x12:\n" +
+	"\tencrypted\x18! \x01(\v2\x1a.busbar.event.v1.EncryptedH\x00R\tencryptedB\n" +
 	"\n" +
 	"\bprotocol\"l\n" +
 	"\aWireKey\x12\x1d\n" +
@@ -1146,7 +1463,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"opener_isn\x18\x01 \x01(\aR\topenerIsn\x12!\n" +
 	"\facceptor_isn\x18\x02 \x01(\aR\vacceptorIsn\x12\x1f\n" +
 	"\vrequest_seq\x18\x03 \x01(\aR\n" +
-	"requestSeq\"\xc9\x01\n" +
+	"requestSeq\"\xe3\x01\n" +
 	"\x04Http\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -1155,7 +1472,12 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\rminor_version\x18\x05 \x01(\rR\fminorVersion\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\x06 \x01(\tR\tuserAgent\x12%\n" +
-	"\x0epath_truncated\x18\a \x01(\bR\rpathTruncated*\xd1\x01\n" +
+	"\x0epath_truncated\x18\a \x01(\bR\rpathTruncated\x12\x18\n" +
+	"\afastcgi\x18\b \x01(\bR\afastcgi\"F\n" +
+	"\tEncrypted\x12\x1f\n" +
+	"\vserver_name\x18\x01 \x01(\tR\n" +
+	"serverName\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion*\xd1\x01\n" +
 	"\bLanguage\x12\x18\n" +
 	"\x14LANGUAGE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vLANGUAGE_GO\x10\x01\x12\x11\n" +
@@ -1167,6 +1489,10 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\fLANGUAGE_PHP\x10\a\x12\x11\n" +
 	"\rLANGUAGE_RUST\x10\b\x12\x10\n" +
 	"\fLANGUAGE_CPP\x10\t*>\n" +
+	"\x05Yield\x12\x15\n" +
+	"\x11YIELD_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vYIELD_SPANS\x10\x01\x12\r\n" +
+	"\tYIELD_ALL\x10\x02*>\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_SERVER\x10\x01\x12\x0f\n" +
@@ -1177,7 +1503,22 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x0eOUTCOME_CLOSED\x10\x02\x12\x11\n" +
 	"\rOUTCOME_RESET\x10\x03\x12\x17\n" +
 	"\x13OUTCOME_NO_RESPONSE\x10\x04\x12\x16\n" +
-	"\x12OUTCOME_SUPERSEDED\x10\x05B4Z2github.com/busbar/busbar/contract/event/v1;eventv1b\x06proto3"
+	"\x12OUTCOME_SUPERSEDED\x10\x05*\x93\x01\n" +
+	"\x05Abort\x12\x15\n" +
+	"\x11ABORT_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vABORT_LOCAL\x10\x01\x12\x0e\n" +
+	"\n" +
+	"ABORT_PEER\x10\x02\x12\x13\n" +
+	"\x0fABORT_TIMED_OUT\x10\x03\x12\x15\n" +
+	"\x11ABORT_BROKEN_PIPE\x10\x04\x12\x15\n" +
+	"\x11ABORT_UNREACHABLE\x10\x05\x12\x0f\n" +
+	"\vABORT_OTHER\x10\x06*n\n" +
+	"\n" +
+	"TlsLibrary\x12\x1b\n" +
+	"\x17TLS_LIBRARY_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TLS_LIBRARY_OPENSSL\x10\x01\x12\x16\n" +
+	"\x12TLS_LIBRARY_GNUTLS\x10\x02\x12\x12\n" +
+	"\x0eTLS_LIBRARY_GO\x10\x03B4Z2github.com/busbar/busbar/contract/event/v1;eventv1b\x06proto3"
 
 var (
 	file_event_v1_event_proto_rawDescOnce sync.Once
@@ -1191,42 +1532,50 @@ func file_event_v1_event_proto_rawDescGZIP() []byte {
 	return file_event_v1_event_proto_rawDescData
 }
 
-var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_event_v1_event_proto_goTypes = []any{
 	(Language)(0),          // 0: busbar.event.v1.Language
-	(Role)(0),              // 1: busbar.event.v1.Role
-	(Outcome)(0),           // 2: busbar.event.v1.Outcome
-	(ProcessEvent_Kind)(0), // 3: busbar.event.v1.ProcessEvent.Kind
-	(*ExchangeBatch)(nil),  // 4: busbar.event.v1.ExchangeBatch
-	(*ProcessBatch)(nil),   // 5: busbar.event.v1.ProcessBatch
-	(*Origin)(nil),         // 6: busbar.event.v1.Origin
-	(*Process)(nil),        // 7: busbar.event.v1.Process
-	(*ProcessEvent)(nil),   // 8: busbar.event.v1.ProcessEvent
-	(*Exchange)(nil),       // 9: busbar.event.v1.Exchange
-	(*WireKey)(nil),        // 10: busbar.event.v1.WireKey
-	(*Http)(nil),           // 11: busbar.event.v1.Http
-	nil,                    // 12: busbar.event.v1.Origin.DroppedEntry
+	(Yield)(0),             // 1: busbar.event.v1.Yield
+	(Role)(0),              // 2: busbar.event.v1.Role
+	(Outcome)(0),           // 3: busbar.event.v1.Outcome
+	(Abort)(0),             // 4: busbar.event.v1.Abort
+	(TlsLibrary)(0),        // 5: busbar.event.v1.TlsLibrary
+	(ProcessEvent_Kind)(0), // 6: busbar.event.v1.ProcessEvent.Kind
+	(*ExchangeBatch)(nil),  // 7: busbar.event.v1.ExchangeBatch
+	(*ProcessBatch)(nil),   // 8: busbar.event.v1.ProcessBatch
+	(*Origin)(nil),         // 9: busbar.event.v1.Origin
+	(*Process)(nil),        // 10: busbar.event.v1.Process
+	(*ProcessEvent)(nil),   // 11: busbar.event.v1.ProcessEvent
+	(*Exchange)(nil),       // 12: busbar.event.v1.Exchange
+	(*WireKey)(nil),        // 13: busbar.event.v1.WireKey
+	(*Http)(nil),           // 14: busbar.event.v1.Http
+	(*Encrypted)(nil),      // 15: busbar.event.v1.Encrypted
+	nil,                    // 16: busbar.event.v1.Origin.DroppedEntry
 }
 var file_event_v1_event_proto_depIdxs = []int32{
-	6,  // 0: busbar.event.v1.ExchangeBatch.origin:type_name -> busbar.event.v1.Origin
-	7,  // 1: busbar.event.v1.ExchangeBatch.processes:type_name -> busbar.event.v1.Process
-	9,  // 2: busbar.event.v1.ExchangeBatch.exchanges:type_name -> busbar.event.v1.Exchange
-	6,  // 3: busbar.event.v1.ProcessBatch.origin:type_name -> busbar.event.v1.Origin
-	8,  // 4: busbar.event.v1.ProcessBatch.events:type_name -> busbar.event.v1.ProcessEvent
-	12, // 5: busbar.event.v1.Origin.dropped:type_name -> busbar.event.v1.Origin.DroppedEntry
+	9,  // 0: busbar.event.v1.ExchangeBatch.origin:type_name -> busbar.event.v1.Origin
+	10, // 1: busbar.event.v1.ExchangeBatch.processes:type_name -> busbar.event.v1.Process
+	12, // 2: busbar.event.v1.ExchangeBatch.exchanges:type_name -> busbar.event.v1.Exchange
+	9,  // 3: busbar.event.v1.ProcessBatch.origin:type_name -> busbar.event.v1.Origin
+	11, // 4: busbar.event.v1.ProcessBatch.events:type_name -> busbar.event.v1.ProcessEvent
+	16, // 5: busbar.event.v1.Origin.dropped:type_name -> busbar.event.v1.Origin.DroppedEntry
 	0,  // 6: busbar.event.v1.Process.language:type_name -> busbar.event.v1.Language
-	3,  // 7: busbar.event.v1.ProcessEvent.kind:type_name -> busbar.event.v1.ProcessEvent.Kind
-	7,  // 8: busbar.event.v1.ProcessEvent.process:type_name -> busbar.event.v1.Process
-	1,  // 9: busbar.event.v1.Exchange.role:type_name -> busbar.event.v1.Role
-	2,  // 10: busbar.event.v1.Exchange.outcome:type_name -> busbar.event.v1.Outcome
-	10, // 11: busbar.event.v1.Exchange.wire_key:type_name -> busbar.event.v1.WireKey
-	11, // 12: busbar.event.v1.Exchange.http:type_name -> busbar.event.v1.Http
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	1,  // 7: busbar.event.v1.Process.yield:type_name -> busbar.event.v1.Yield
+	6,  // 8: busbar.event.v1.ProcessEvent.kind:type_name -> busbar.event.v1.ProcessEvent.Kind
+	10, // 9: busbar.event.v1.ProcessEvent.process:type_name -> busbar.event.v1.Process
+	2,  // 10: busbar.event.v1.Exchange.role:type_name -> busbar.event.v1.Role
+	3,  // 11: busbar.event.v1.Exchange.outcome:type_name -> busbar.event.v1.Outcome
+	13, // 12: busbar.event.v1.Exchange.wire_key:type_name -> busbar.event.v1.WireKey
+	4,  // 13: busbar.event.v1.Exchange.abort:type_name -> busbar.event.v1.Abort
+	5,  // 14: busbar.event.v1.Exchange.tls_library:type_name -> busbar.event.v1.TlsLibrary
+	14, // 15: busbar.event.v1.Exchange.http:type_name -> busbar.event.v1.Http
+	15, // 16: busbar.event.v1.Exchange.encrypted:type_name -> busbar.event.v1.Encrypted
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_event_v1_event_proto_init() }
@@ -1236,14 +1585,15 @@ func file_event_v1_event_proto_init() {
 	}
 	file_event_v1_event_proto_msgTypes[5].OneofWrappers = []any{
 		(*Exchange_Http)(nil),
+		(*Exchange_Encrypted)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_v1_event_proto_rawDesc), len(file_event_v1_event_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   9,
+			NumEnums:      7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -95,6 +95,7 @@ func writeSamples(t *testing.T) {
 	t.Helper()
 	for name, m := range map[string]message{
 		"exchange-batch.v1": sampleBatch(3),
+		"exchange-batch.v2": sampleBatchV2(),
 		"process-batch.v1": &eventv1.ProcessBatch{
 			Origin: sampleOrigin(),
 			Events: []*eventv1.ProcessEvent{{Kind: eventv1.ProcessEvent_KIND_INSTRUMENTED, TimeUnixNano: 1_700_000_000_000_000_001, Process: sampleProcess(0)}},
@@ -157,6 +158,19 @@ func sampleBatch(n int) *eventv1.ExchangeBatch {
 			}},
 		})
 	}
+	return b
+}
+
+// sampleBatchV2 has what was added since the first version: unix sockets, FastCGI, TLS, queue time, resets, telemetry SDKs.
+func sampleBatchV2() *eventv1.ExchangeBatch {
+	b := sampleBatch(4)
+	b.Processes[0].ExportsTraces, b.Processes[0].ExportsMetrics, b.Processes[0].Yield = true, true, eventv1.Yield_YIELD_SPANS
+	b.Exchanges[0].WaitNano = 3_000_000
+	b.Exchanges[0].TlsLibrary = eventv1.TlsLibrary_TLS_LIBRARY_OPENSSL
+	b.Exchanges[1].Outcome, b.Exchanges[1].Abort = eventv1.Outcome_OUTCOME_RESET, eventv1.Abort_ABORT_TIMED_OUT
+	b.Exchanges[2].UnixPath = "/run/php/php8.2-fpm.sock"
+	b.Exchanges[2].GetHttp().Fastcgi = true
+	b.Exchanges[3].Protocol = &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: "shop.example", Version: 0x0304}}
 	return b
 }
 

@@ -30,6 +30,12 @@ func (e *Encoder) newBlock(p *process) *block {
 	return b
 }
 
+// add adds an encoded Span.
+func (b *block) add(span []byte) {
+	b.spans = appendField(b.spans, scopeRecords, span)
+	b.count++
+}
+
 // Fields of the messages around spans and metrics. Those of traces and metrics have the same numbers.
 const (
 	requestResources   = tag(1<<3 | wireBytes) // ResourceSpans, ResourceMetrics

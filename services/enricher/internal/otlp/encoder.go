@@ -37,6 +37,8 @@ type Result struct {
 	Messages []Message
 	// Lost counts the exchanges that were left out, by reason.
 	Lost map[string]int
+	// Left counts the exchanges that have no span, because the SDK inside their process makes one.
+	Left int
 	// Malformed counts the processes whose OTEL_RESOURCE_ATTRIBUTES had to be left out.
 	Malformed int
 }
@@ -78,6 +80,7 @@ func NewEncoder(routes *route.Routes, peers *peer.Peers, by ident.Producer) *Enc
 // process is a process of the batch, identified when its first exchange comes.
 type process struct {
 	group    *group
+	yield    eventv1.Yield
 	resource []byte // encoded Resource
 	server   *route.Service
 	client   *route.Service
@@ -141,6 +144,7 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, node string, groups
 		groups[names] = p.group
 		e.groups = append(e.groups, p.group)
 	}
+	p.yield = raw.GetYield()
 	p.resource = appendResource(id.Attributes)
 	p.server = e.Routes.Service(p.group.id, id.Name, route.Server)
 	p.client = e.Routes.Service(p.group.id, id.Name, route.Client)
@@ -149,7 +153,7 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, node string, groups
 // Worst cases, in bytes, of what an exchange adds to the larger of the two messages, besides its texts, and of what a
 // process adds besides its resource. A test holds them against the encoder.
 const (
-	exchangeCost = 1300
+	exchangeCost = 1500
 	processCost  = 1200
 )
 
@@ -169,7 +173,7 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group, name strin
 			continue
 		}
 		p := &e.processes[raw.GetProcess()]
-		cost := exchangeCost + 4*max(len(x.path), route.MaxPattern) + 3*len(x.host) + len(x.agent)
+		cost := exchangeCost + 4*max(len(x.path), route.MaxPattern) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
 		if size > 0 && size+cost+processCost+len(p.resource) > MaxMessage {
 			flush()
 		}
@@ -185,50 +189,72 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group, name strin
 
 // add takes an exchange into the chunk at hand.
 func (e *Encoder) add(p *process, x *exchange, origin *eventv1.Origin, index int) {
+	loss, spans := e.route(p, x), p.yield == eventv1.Yield_YIELD_UNSPECIFIED
+	if p.yield == eventv1.Yield_YIELD_ALL || x.secret != nil && !spans {
+		loss = LossSDK
+	}
+	if loss != "" {
+		e.result.Lost[loss]++
+		return
+	}
+	if p.block == nil {
+		p.block = e.newBlock(p)
+	}
+	b := p.block
+	b.first, b.last = min(b.first, x.end), max(b.last, x.end)
+	if spans {
+		e.addSpans(b, x, origin, index)
+	} else {
+		e.result.Left++
+	}
+	if x.secret == nil {
+		e.count(b, p.group.id, x)
+	}
+}
+
+// route finds the route of an exchange, or says why it is left out.
+func (e *Encoder) route(p *process, x *exchange) (loss string) {
+	if x.secret != nil {
+		return ""
+	}
 	routes := p.server
 	if x.side == route.Client {
 		routes = p.client
 	}
 	r := routes.Route(x.path, x.proven())
 	if r.Ignored {
-		e.result.Lost[LossIgnored]++
-		return
+		return LossIgnored
 	}
 	x.route = r.Name
-	if p.block == nil {
-		p.block = e.newBlock(p)
-	}
-	b := p.block
-	b.first, b.last = min(b.first, x.end), max(b.last, x.end)
-	b.count++
-	e.span = e.appendSpan(e.span[:0], x, origin, index)
-	b.spans = appendField(b.spans, scopeRecords, e.span)
-	e.count(b, p.group.id, x)
+	return ""
 }
 
-// flush ends the chunk at hand. If all of it was ignored, there is no message.
+// flush ends the chunk at hand. A signal of which there is nothing has no message.
 func (e *Encoder) flush(g *group, part string) {
-	blocks := e.blocks[:e.used]
-	e.used = 0
-	if len(blocks) == 0 {
-		return
-	}
 	traces := Message{Signal: subject.Traces, Namespace: g.namespace, Service: g.name, Part: "traces." + part}
 	start := len(e.data)
-	for _, b := range blocks {
-		e.appendResourceRecords(b.process.resource, b.spans)
-		traces.Items += b.count
+	for _, b := range e.blocks[:e.used] {
+		if b.count > 0 {
+			e.appendResourceRecords(b.process.resource, b.spans)
+			traces.Items += b.count
+		}
 	}
 	traces.Data = e.data[start:]
 	metrics := Message{Signal: subject.Metrics, Namespace: g.namespace, Service: g.name, Part: "metrics." + part}
 	start = len(e.data)
-	for _, b := range blocks {
+	for _, b := range e.blocks[:e.used] {
 		var points int
-		e.metrics, points = e.appendMetrics(e.metrics[:0], scopeRecords, b)
-		e.appendResourceRecords(b.process.resource, e.metrics)
-		metrics.Items += points
+		if e.metrics, points = e.appendMetrics(e.metrics[:0], scopeRecords, b); points > 0 {
+			e.appendResourceRecords(b.process.resource, e.metrics)
+			metrics.Items += points
+		}
 		b.process.block = nil
 	}
 	metrics.Data = e.data[start:]
-	e.result.Messages = append(e.result.Messages, traces, metrics)
+	e.used = 0
+	for _, m := range []Message{traces, metrics} {
+		if m.Items > 0 {
+			e.result.Messages = append(e.result.Messages, m)
+		}
+	}
 }

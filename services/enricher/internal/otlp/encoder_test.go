@@ -103,6 +103,13 @@ func document(t *testing.T, messages []otlp.Message) []byte {
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	parent := func(x *eventv1.Exchange) { x.ParentSpanId = []byte("parent00") }
+	reset := func(why eventv1.Abort) func(*eventv1.Exchange) {
+		return func(x *eventv1.Exchange) { x.Outcome, x.Abort = eventv1.Outcome_OUTCOME_RESET, why }
+	}
+	fastCGI := func(x *eventv1.Exchange) {
+		x.UnixPath, x.GetHttp().Fastcgi = "/run/php/php8.2-fpm.sock", true
+		x.LocalAddress, x.PeerAddress, x.LocalPort, x.PeerPort = 99, 99, 0, 0
+	}
 	for name, b := range map[string]*eventv1.ExchangeBatch{
 		"server": batch(
 			with(get(server, "/users/17", 200), parent),
@@ -125,6 +132,32 @@ func TestGolden(t *testing.T) {
 			}),
 			with(get(client, "/files/reports/jan", 200), func(x *eventv1.Exchange) { x.GetHttp().PathTruncated = true }),
 			with(get(client, "proxy.example:443", 200), func(x *eventv1.Exchange) { x.GetHttp().Method = "CONNECT" }),
+		),
+		"queue": batch(
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { parent(x); x.WaitNano = 3 * millisecond }),
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.WaitNano = millisecond - 1 }),
+			with(get(client, "/", 200), func(x *eventv1.Exchange) { x.WaitNano = 3 * millisecond }), // makes no sense
+		),
+		"resets": batch(
+			with(get(server, "/", 0), reset(eventv1.Abort_ABORT_PEER)),
+			with(get(server, "/", 200), reset(eventv1.Abort_ABORT_LOCAL)),
+			with(get(client, "/", 404), reset(eventv1.Abort_ABORT_BROKEN_PIPE)),
+			with(get(client, "/", 0), reset(eventv1.Abort_ABORT_TIMED_OUT)),
+			with(get(client, "/", 0), reset(eventv1.Abort_ABORT_OTHER)),
+		),
+		"tls": batch(
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.TlsLibrary = eventv1.TlsLibrary_TLS_LIBRARY_OPENSSL }),
+			get(server, "/", 200),
+			with(get(client, "/", 200), func(x *eventv1.Exchange) {
+				x.TlsLibrary, x.PeerPort, x.GetHttp().Host = eventv1.TlsLibrary_TLS_LIBRARY_GO, 443, ""
+			}),
+			with(get(client, "", 0), encrypted("pay.example")),
+			with(with(get(server, "", 0), encrypted("")), reset(eventv1.Abort_ABORT_PEER)),
+		),
+		"unix": batch(
+			with(get(server, "/index.php", 404), fastCGI),
+			with(get(client, "/index.php", 200), fastCGI),
+			with(with(get(client, "/", 200), fastCGI), func(x *eventv1.Exchange) { x.GetHttp().Host, x.GetHttp().Fastcgi = "", false }),
 		),
 		"services": batch(
 			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.Process = 1 }),
@@ -154,6 +187,48 @@ func TestGolden(t *testing.T) {
 				t.Errorf("messages (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+func encrypted(server string) func(*eventv1.Exchange) {
+	return func(x *eventv1.Exchange) {
+		x.RequestHeadBytes, x.ResponseHeadBytes = 0, 0
+		x.Protocol = &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: server, Version: 0x0304}}
+	}
+}
+
+// What a process's own SDK makes is left to it, and the rest stays exact.
+func TestYield(t *testing.T) {
+	t.Parallel()
+	for yield, want := range map[eventv1.Yield]struct {
+		spans, left, lost int
+		counted           uint64
+	}{
+		eventv1.Yield_YIELD_UNSPECIFIED: {spans: 4, counted: 3},
+		eventv1.Yield_YIELD_SPANS:       {spans: 1, left: 2, lost: 1, counted: 3},
+		eventv1.Yield_YIELD_ALL:         {spans: 1, lost: 3, counted: 1},
+	} {
+		b := batch(
+			get(server, "/", 200), get(server, "/", 500), with(get(client, "", 0), encrypted("pay.example")),
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.Process = 2 }), // of the same service, but without an SDK
+		)
+		b.Processes[0].Yield = yield
+		result := newEncoder().Encode(b)
+		spans, counted := 0, uint64(0)
+		for _, m := range result.Messages {
+			if m.Signal == subject.Traces {
+				spans += decodeTraces(t, m).SpanCount()
+				continue
+			}
+			eachPoint(decodeMetrics(t, m), func(series string, p pmetric.HistogramDataPoint) {
+				if strings.HasPrefix(series, "http.server.request.duration") {
+					counted += p.Count()
+				}
+			})
+		}
+		if spans != want.spans || result.Left != want.left || result.Lost[otlp.LossSDK] != want.lost || counted != want.counted {
+			t.Errorf("%v: %d spans, %d left, lost %v, %d counted; want %+v", yield, spans, result.Left, result.Lost, counted, want)
+		}
 	}
 }
 
@@ -295,6 +370,7 @@ func TestWorstCaseFits(t *testing.T) {
 	}{
 		{"long route", client, "", "/x", 1, &configv1.RouteRules{Patterns: []string{pattern}}},
 		{"long path", client, strings.Repeat("h", 200), "/" + strings.Repeat("p", 400), 1, &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH}},
+		{"queue", server, "", "/x", 1, &configv1.RouteRules{Patterns: []string{pattern}}},
 		{"many processes", server, "", "/x", 900, &configv1.RouteRules{Patterns: []string{pattern}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -308,6 +384,8 @@ func TestWorstCaseFits(t *testing.T) {
 				x := get(tc.role, tc.path, uint32(500+i%400))
 				x.Process, x.PeerPort, x.LocalPort = uint32(i%tc.processes), 60000, 60000
 				x.RequestBytes, x.ResponseBytes, x.ParentSpanId = 1<<63, 1<<63, []byte("parent00")
+				x.Outcome, x.Abort, x.WaitNano = eventv1.Outcome_OUTCOME_RESET, eventv1.Abort_ABORT_UNREACHABLE, millisecond
+				x.GetHttp().Fastcgi, x.TlsLibrary = true, eventv1.TlsLibrary_TLS_LIBRARY_GO
 				x.GetHttp().Method, x.GetHttp().Host, x.GetHttp().UserAgent = strings.Repeat("M", 40), tc.host, strings.Repeat("u", 200)
 				b.Exchanges = append(b.Exchanges, x)
 			}
@@ -365,7 +443,9 @@ func TestAddressesInMetricsAreBounded(t *testing.T) {
 }
 
 func FuzzEncode(f *testing.F) {
-	for _, b := range []*eventv1.ExchangeBatch{{}, batch(get(server, "/users/1", 200), get(client, "/", 0)), traffic(20)} {
+	left := batch(with(get(server, "/", 200), func(x *eventv1.Exchange) { x.WaitNano = 1 << 63 }), with(get(client, "", 0), encrypted("a")))
+	left.Processes[0].Yield = eventv1.Yield_YIELD_SPANS
+	for _, b := range []*eventv1.ExchangeBatch{{}, batch(get(server, "/users/1", 200), get(client, "/", 0)), traffic(20), left} {
 		data, err := b.MarshalVT()
 		if err != nil {
 			f.Fatal(err)
@@ -387,13 +467,17 @@ func FuzzEncode(f *testing.F) {
 				t.Errorf("%s has %d bytes", m.Part, len(m.Data))
 			}
 			if m.Signal == subject.Traces {
-				spans += decodeTraces(t, m).SpanCount()
+				eachSpan(decodeTraces(t, m), func(s ptrace.Span) {
+					if s.Kind() != ptrace.SpanKindInternal {
+						spans++
+					}
+				})
 			} else {
 				decodeMetrics(t, m)
 			}
 		}
-		if spans+lost != len(b.GetExchanges()) {
-			t.Errorf("%d exchanges gave %d spans, %d were lost", len(b.GetExchanges()), spans, lost)
+		if spans+lost+result.Left != len(b.GetExchanges()) {
+			t.Errorf("%d exchanges gave %d spans, %d were left, %d were lost", len(b.GetExchanges()), spans, result.Left, lost)
 		}
 	})
 }

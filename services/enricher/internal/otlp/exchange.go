@@ -3,6 +3,7 @@
 package otlp
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
@@ -23,6 +24,7 @@ const (
 	LossTime     = "time"     // it began at no time that can be written down
 	LossProtocol = "protocol" // a protocol of which this version knows nothing
 	LossIgnored  = "ignored"  // RouteRules say so
+	LossSDK      = "sdk"      // left to the telemetry SDK inside the process, which Instrumentation asks for
 )
 
 const (
@@ -31,9 +33,10 @@ const (
 	maxStart    = 1<<63 - 1 - maxDuration
 )
 
-// exchange is an HTTP exchange, put in order: texts are valid and bounded, times follow one another.
+// exchange is an exchange, put in order: texts are valid and bounded, times follow one another.
 type exchange struct {
 	raw    *eventv1.Exchange
+	secret *eventv1.Encrypted // a connection of which nothing but the outside is known; then all of HTTP is empty
 	side   route.Side
 	method string // as in http.request.method: known, or "_OTHER"
 	other  string // the method as it was sent, if it is not known
@@ -43,8 +46,11 @@ type exchange struct {
 	status uint32 // 100 to 999, or 0 for none
 	route  string
 
-	start, end  uint64 // nanoseconds since the epoch
-	local, peer string // IP addresses
+	// The request arrived at start and was read from begin on; nanoseconds since the epoch.
+	start, begin, end uint64
+	local, peer       string // IP addresses, or empty
+	socket            string // path of the unix socket, or empty
+	tls               bool
 
 	requestBody, responseBody uint64
 	hasRequest, hasResponse   bool // whether these are known
@@ -52,24 +58,21 @@ type exchange struct {
 
 // read puts raw in order, or says why it cannot.
 func (e *Encoder) read(raw *eventv1.Exchange, out *exchange) (loss string) {
-	http := raw.GetHttp()
-	addresses := uint32(len(e.addresses)) //nolint:gosec // bounded by the size of a message
+	http, secret := raw.GetHttp(), raw.GetEncrypted()
 	switch {
-	case http == nil:
+	case http == nil && secret == nil:
 		return LossProtocol
 	case raw.GetRole() != eventv1.Role_ROLE_SERVER && raw.GetRole() != eventv1.Role_ROLE_CLIENT:
 		return LossRole
-	case raw.GetLocalAddress() >= addresses || raw.GetPeerAddress() >= addresses:
-		return LossAddress
 	case raw.GetStartUnixNano() == 0 || raw.GetStartUnixNano() > maxStart:
 		return LossTime
 	}
 	*out = exchange{
-		raw: raw, side: route.Server,
+		raw: raw, secret: secret, side: route.Server, socket: text(raw.GetUnixPath()),
 		path: text(http.GetPath()), host: text(http.GetHost()), agent: text(http.GetUserAgent()),
-		start: raw.GetStartUnixNano(), local: e.addresses[raw.GetLocalAddress()], peer: e.addresses[raw.GetPeerAddress()],
+		begin: raw.GetStartUnixNano(), tls: raw.GetTlsLibrary() != eventv1.TlsLibrary_TLS_LIBRARY_UNSPECIFIED,
 	}
-	if out.local == "" || out.peer == "" {
+	if !e.locate(out) {
 		return LossAddress
 	}
 	if raw.GetRole() == eventv1.Role_ROLE_CLIENT {
@@ -81,11 +84,30 @@ func (e *Encoder) read(raw *eventv1.Exchange, out *exchange) (loss string) {
 	if s := http.GetStatus(); 100 <= s && s <= 999 {
 		out.status = s
 	}
-	out.method, out.other = method(http.GetMethod())
-	out.end = out.start + min(max(raw.GetEndNano(), raw.GetRequestEndNano(), raw.GetResponseStartNano()), maxDuration)
+	if http != nil {
+		out.method, out.other = method(http.GetMethod())
+	}
+	out.start = out.begin
+	if out.side == route.Server {
+		out.start -= min(raw.GetWaitNano(), maxDuration, out.begin-1)
+	}
+	out.end = out.begin + min(max(raw.GetEndNano(), raw.GetRequestEndNano(), raw.GetResponseStartNano()), maxDuration)
 	out.requestBody, out.hasRequest = body(raw.GetRequestBytes(), raw.GetRequestHeadBytes())
 	out.responseBody, out.hasResponse = body(raw.GetResponseBytes(), raw.GetResponseHeadBytes())
 	return ""
+}
+
+// locate finds the addresses of an exchange. A unix socket has none.
+func (e *Encoder) locate(x *exchange) bool {
+	if x.socket != "" {
+		return true
+	}
+	local, peer := x.raw.GetLocalAddress(), x.raw.GetPeerAddress()
+	if n := uint32(len(e.addresses)); local >= n || peer >= n { //nolint:gosec // bounded by the size of a message
+		return false
+	}
+	x.local, x.peer = e.addresses[local], e.addresses[peer]
+	return x.local != "" && x.peer != ""
 }
 
 // text makes s valid UTF-8 of bounded length.
@@ -122,29 +144,15 @@ func (x *exchange) proven() bool {
 	return 200 <= x.status && x.status <= 299 || x.status == 304 || x.status == 101
 }
 
-// failed tells whether the exchange is an error of the side that it is seen from.
-func (x *exchange) failed() bool {
-	return x.status == 0 || x.status >= 500 || x.status >= 400 && x.side == route.Client
+// scheme is the value of url.scheme.
+func (x *exchange) scheme() string {
+	if x.tls {
+		return "https"
+	}
+	return "http"
 }
 
-// fault is the value of error.type of a failed exchange.
-func (x *exchange) fault() string {
-	if x.status != 0 {
-		return strconv.FormatUint(uint64(x.status), 10)
-	}
-	switch x.raw.GetOutcome() {
-	case eventv1.Outcome_OUTCOME_CLOSED:
-		return "connection_closed"
-	case eventv1.Outcome_OUTCOME_RESET:
-		return "connection_reset"
-	case eventv1.Outcome_OUTCOME_NO_RESPONSE:
-		return "no_response"
-	case eventv1.Outcome_OUTCOME_UNSPECIFIED, eventv1.Outcome_OUTCOME_COMPLETE, eventv1.Outcome_OUTCOME_SUPERSEDED:
-	}
-	return "_OTHER"
-}
-
-// serverIP and serverPort are where the server is, as seen from this side.
+// serverIP and serverPort are where the server is, as seen from this side. A unix socket has no port.
 func (x *exchange) serverIP() string {
 	if x.side == route.Client {
 		return x.peer
@@ -153,18 +161,23 @@ func (x *exchange) serverIP() string {
 }
 
 func (x *exchange) serverPort() uint32 {
-	if x.side == route.Client {
+	switch {
+	case x.socket != "":
+		return 0
+	case x.side == route.Client:
 		return x.raw.GetPeerPort()
 	}
 	return x.raw.GetLocalPort()
 }
 
-// serverName is the name by which the client calls the server, without a port; its IP address if there is none.
+// serverName is the name by which the client calls the server, without a port; its IP address if there is none. A unix socket
+// goes by its path: the Host field that comes through one says little.
 func (x *exchange) serverName() string {
-	if name := hostName(x.host); name != "" {
-		return name
+	name := hostName(x.host)
+	if x.secret != nil {
+		name = text(x.secret.GetServerName())
 	}
-	return x.serverIP()
+	return cmp.Or(x.socket, name, x.serverIP())
 }
 
 // measured is the address under which metrics count: a Host field is for the client to choose, so the server's own metrics
@@ -173,7 +186,7 @@ func (x *exchange) measured() string {
 	if x.side == route.Client {
 		return x.serverName()
 	}
-	return x.local
+	return cmp.Or(x.socket, x.local)
 }
 
 // hostName cuts the port, and the brackets of an IPv6 address, off a Host field.
@@ -189,23 +202,32 @@ func hostName(host string) string {
 }
 
 // appendURL appends the absolute URL of a client's request, without its query, which never left the node; nothing when
-// the request has none (OPTIONS *, CONNECT).
+// the request has none (OPTIONS *, CONNECT, a unix socket without a Host field).
 func (x *exchange) appendURL(b []byte) []byte {
-	if !strings.HasPrefix(x.path, "/") {
+	if !strings.HasPrefix(x.path, "/") || x.host == "" && x.peer == "" {
 		return b
 	}
-	b = append(b, "http://"...)
-	switch {
-	case x.host != "":
-		b = append(b, x.host...)
-	case strings.IndexByte(x.peer, ':') >= 0:
+	b = append(append(b, x.scheme()...), "://"...)
+	if x.host != "" {
+		return append(append(b, x.host...), x.path...)
+	}
+	if strings.IndexByte(x.peer, ':') >= 0 {
 		b = append(append(append(b, '['), x.peer...), ']')
-		b = strconv.AppendUint(append(b, ':'), uint64(x.raw.GetPeerPort()), 10)
-	default:
+	} else {
 		b = append(b, x.peer...)
-		b = strconv.AppendUint(append(b, ':'), uint64(x.raw.GetPeerPort()), 10)
+	}
+	if port := x.raw.GetPeerPort(); port != x.defaultPort() {
+		b = strconv.AppendUint(append(b, ':'), uint64(port), 10)
 	}
 	return append(b, x.path...)
+}
+
+// defaultPort is the port of a URL that names none.
+func (x *exchange) defaultPort() uint32 {
+	if x.tls {
+		return 443
+	}
+	return 80
 }
 
 // ids returns the trace id, span id and parent of the exchange. Those that the probe could not give are derived from the

@@ -30,14 +30,17 @@ type key struct {
 	method, route, address string
 	port, status           uint32
 	side                   route.Side
+	tls                    bool
 }
 
 func (k key) compare(o key) int {
 	return cmp.Or(
 		cmp.Compare(k.route, o.route), cmp.Compare(k.method, o.method), cmp.Compare(k.status, o.status),
-		cmp.Compare(k.address, o.address), cmp.Compare(k.port, o.port),
+		cmp.Compare(k.address, o.address), cmp.Compare(k.port, o.port), cmp.Compare(k.scheme(), o.scheme()),
 	)
 }
+
+func (k key) scheme() string { return (&exchange{tls: k.tls}).scheme() }
 
 // otherAddress stands for the addresses that a service has too many of.
 const otherAddress = "other"
@@ -74,7 +77,7 @@ func bucket(bounds []float64, v float64) int {
 
 // count adds an exchange to the series that it belongs to.
 func (e *Encoder) count(b *block, service string, x *exchange) {
-	k := key{x.method, x.route, x.measured(), x.serverPort(), x.status, x.side}
+	k := key{x.method, x.route, x.measured(), x.serverPort(), x.status, x.side, x.tls}
 	s := b.series[k]
 	if s == nil {
 		s = e.newSeries(b, service, k)
@@ -225,5 +228,5 @@ func (s *series) appendAttributes(b []byte) []byte {
 	if s.port != 0 {
 		b = appendInt(b, t, "server.port", uint64(s.port))
 	}
-	return appendText(b, t, "url.scheme", "http")
+	return appendText(b, t, "url.scheme", s.scheme())
 }

@@ -3,7 +3,9 @@
 package otlp
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"math"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/enricher/internal/route"
@@ -20,10 +22,12 @@ const (
 	spanEnd        = tag(8<<3 | wireFixed64)
 	spanAttributes = tag(9<<3 | wireBytes)
 	spanStatus     = tag(15<<3 | wireBytes)
+	statusMessage  = tag(2<<3 | wireBytes)
 	statusCode     = tag(3<<3 | wireVarint)
 
 	spanFlags = 16<<3 | 5 // fixed32; the only tag of two bytes
 
+	kindInner   = 1
 	kindServer  = 2
 	kindClient  = 3
 	statusError = 2
@@ -33,38 +37,101 @@ const (
 	flagRemote    = 0x200
 )
 
-// appendSpan appends the Span of an exchange.
-func (e *Encoder) appendSpan(b []byte, x *exchange, origin *eventv1.Origin, index int) []byte {
-	trace, span, parent := x.ids(origin, index)
-	b = appendField(b, spanTraceID, trace)
-	b = appendField(b, spanSpanID, span)
-	if parent != nil {
-		b = appendField(b, spanParentID, parent)
+// leastQueue is the wait from which on the time in the queue has a span of its own, nanoseconds.
+const leastQueue = 1e6
+
+// spanIDs say where a span is in its trace. parent is nil for a root.
+type spanIDs struct{ trace, span, parent []byte }
+
+// addSpans adds the span of an exchange to a block. If the request waited, two spans below it tell apart how long, and how long
+// it was worked on. The work then has the id that the probe gave to the exchange, for what the process sent meanwhile belongs to it.
+func (e *Encoder) addSpans(b *block, x *exchange, origin *eventv1.Origin, index int) {
+	var ids spanIDs
+	ids.trace, ids.span, ids.parent = x.ids(origin, index)
+	if x.begin-x.start < leastQueue {
+		b.add(e.appendSpan(e.span[:0], x, ids))
+		return
 	}
+	whole, queue := derived(ids, "request"), derived(ids, "in queue")
+	b.add(e.appendSpan(e.span[:0], x, spanIDs{ids.trace, whole[:], ids.parent}))
+	flags := x.flags(false) | flagsOfParent
+	b.add(appendInner(e.span[:0], "in queue", x.start, x.begin, spanIDs{ids.trace, queue[:], whole[:]}, flags))
+	b.add(appendInner(e.span[:0], "processing", x.begin, x.end, spanIDs{ids.trace, ids.span, whole[:]}, flags))
+}
+
+// derived returns a span id that belongs to another one, the same whenever it is asked for.
+func derived(of spanIDs, purpose string) [8]byte {
+	var name [48]byte
+	sum := sha256.Sum256(append(append(append(name[:0], of.trace...), of.span...), purpose...))
+	return [8]byte(sum[:8])
+}
+
+// appendInner appends the Span of a part of an exchange.
+func appendInner(b []byte, name string, start, end uint64, ids spanIDs, flags uint32) []byte {
+	b = appendIDs(b, ids)
+	b = appendField(b, spanName, name)
+	b = appendVarint(b, spanKind, kindInner)
+	b = appendFixed64(b, spanStart, start)
+	b = appendFixed64(b, spanEnd, end)
+	return appendFlags(b, flags)
+}
+
+// appendSpan appends the Span of an exchange.
+func (e *Encoder) appendSpan(b []byte, x *exchange, ids spanIDs) []byte {
+	b = appendIDs(b, ids)
 	b = x.appendName(b)
 	b = appendVarint(b, spanKind, x.kind())
 	b = appendFixed64(b, spanStart, x.start)
 	b = appendFixed64(b, spanEnd, x.end)
-	b = e.appendAttributes(b, x)
+	if x.secret != nil {
+		b = x.appendEncrypted(b)
+	} else {
+		b = e.appendHTTP(b, x)
+	}
+	b = x.appendNetwork(b)
 	if x.failed() {
-		b = appendHead(b, spanStatus, 2)
+		kind, message := x.fault()
+		b = appendText(b, spanAttributes, "error.type", kind)
+		size := 2
+		if message != "" {
+			size += fieldSize(len(message))
+		}
+		b = appendHead(b, spanStatus, size)
+		if message != "" {
+			b = appendField(b, statusMessage, message)
+		}
 		b = appendVarint(b, statusCode, statusError)
 	}
-	b = binary.AppendUvarint(b, spanFlags)
-	return binary.LittleEndian.AppendUint32(b, x.flags(parent != nil))
+	return appendFlags(b, x.flags(ids.parent != nil))
 }
 
-// appendName appends "METHOD route", or the method alone.
+func appendIDs(b []byte, ids spanIDs) []byte {
+	b = appendField(b, spanTraceID, ids.trace)
+	b = appendField(b, spanSpanID, ids.span)
+	if ids.parent != nil {
+		b = appendField(b, spanParentID, ids.parent)
+	}
+	return b
+}
+
+func appendFlags(b []byte, flags uint32) []byte {
+	return binary.LittleEndian.AppendUint32(binary.AppendUvarint(b, spanFlags), flags)
+}
+
+// appendName appends "METHOD route", or the method alone; "TLS server" for a connection that cannot be looked into.
 func (x *exchange) appendName(b []byte) []byte {
-	verb := x.method
-	if verb == otherMethod {
+	verb, object := x.method, x.route
+	switch {
+	case x.secret != nil:
+		verb, object = "TLS", text(x.secret.GetServerName())
+	case verb == otherMethod:
 		verb = "HTTP"
 	}
-	if x.route == "" {
+	if object == "" {
 		return appendField(b, spanName, verb)
 	}
-	b = appendHead(b, spanName, len(verb)+1+len(x.route))
-	return append(append(append(b, verb...), ' '), x.route...)
+	b = appendHead(b, spanName, len(verb)+1+len(object))
+	return append(append(append(b, verb...), ' '), object...)
 }
 
 func (x *exchange) kind() uint64 {
@@ -90,7 +157,8 @@ func (x *exchange) flags(hasParent bool) uint32 {
 	return flags
 }
 
-func (e *Encoder) appendAttributes(b []byte, x *exchange) []byte {
+// appendHTTP appends the attributes that HTTP has and other protocols have not.
+func (e *Encoder) appendHTTP(b []byte, x *exchange) []byte {
 	const t = spanAttributes
 	b = appendText(b, t, "http.request.method", x.method)
 	if x.other != "" {
@@ -102,29 +170,18 @@ func (e *Encoder) appendAttributes(b []byte, x *exchange) []byte {
 	if x.route != "" {
 		b = appendText(b, t, "http.route", x.route)
 	}
-	if x.failed() {
-		b = appendText(b, t, "error.type", x.fault())
-	}
-	b = appendText(b, t, "url.scheme", "http")
-	b = appendText(b, t, "server.address", x.serverName())
-	b = appendInt(b, t, "server.port", uint64(x.serverPort()))
+	b = appendText(b, t, "url.scheme", x.scheme())
 	if x.side == route.Client {
 		if e.url = x.appendURL(e.url[:0]); len(e.url) > 0 {
 			b = appendText(b, t, "url.full", e.url)
 		}
-	} else {
-		b = appendText(b, t, "client.address", x.peer)
-		if x.path != "" {
-			b = appendText(b, t, "url.path", x.path)
-		}
+	} else if x.path != "" {
+		b = appendText(b, t, "url.path", x.path)
 	}
-	b = appendText(b, t, "network.peer.address", x.peer)
-	b = appendInt(b, t, "network.peer.port", uint64(x.raw.GetPeerPort()))
-	switch x.raw.GetHttp().GetMinorVersion() {
-	case 0:
-		b = appendText(b, t, "network.protocol.version", "1.0")
-	case 1:
-		b = appendText(b, t, "network.protocol.version", "1.1")
+	if x.raw.GetHttp().GetFastcgi() {
+		b = appendText(b, t, "network.protocol.name", "fastcgi")
+	} else if minor := x.raw.GetHttp().GetMinorVersion(); minor <= 1 {
+		b = appendText(b, t, "network.protocol.version", [...]string{"1.0", "1.1"}[minor])
 	}
 	if x.hasRequest {
 		b = appendInt(b, t, "http.request.body.size", x.requestBody)
@@ -136,4 +193,46 @@ func (e *Encoder) appendAttributes(b []byte, x *exchange) []byte {
 		b = appendText(b, t, "user_agent.original", x.agent)
 	}
 	return b
+}
+
+// appendEncrypted appends what is known of a connection that cannot be looked into. The conventions have no name for the bytes
+// of a connection.
+func (x *exchange) appendEncrypted(b []byte) []byte {
+	const t = spanAttributes
+	b = appendText(b, t, "network.protocol.name", "tls")
+	switch x.secret.GetVersion() {
+	case 0x0301:
+		b = appendText(b, t, "network.protocol.version", "1.0")
+	case 0x0302:
+		b = appendText(b, t, "network.protocol.version", "1.1")
+	case 0x0303:
+		b = appendText(b, t, "network.protocol.version", "1.2")
+	case 0x0304:
+		b = appendText(b, t, "network.protocol.version", "1.3")
+	}
+	sent, received := x.raw.GetRequestBytes(), x.raw.GetResponseBytes()
+	if x.side == route.Server {
+		sent, received = received, sent
+	}
+	b = appendInt(b, t, "busbar.transmit.size", min(sent, math.MaxInt64))
+	return appendInt(b, t, "busbar.receive.size", min(received, math.MaxInt64))
+}
+
+// appendNetwork appends who talked to whom.
+func (x *exchange) appendNetwork(b []byte) []byte {
+	const t = spanAttributes
+	b = appendText(b, t, "server.address", x.serverName())
+	if x.socket != "" {
+		b = appendText(b, t, "network.transport", "unix")
+		if x.side == route.Client {
+			b = appendText(b, t, "network.peer.address", x.socket)
+		}
+		return b
+	}
+	b = appendInt(b, t, "server.port", uint64(x.serverPort()))
+	if x.side == route.Server {
+		b = appendText(b, t, "client.address", x.peer)
+	}
+	b = appendText(b, t, "network.peer.address", x.peer)
+	return appendInt(b, t, "network.peer.port", uint64(x.raw.GetPeerPort()))
 }

@@ -89,6 +89,7 @@ type Agent struct {
 // Status is what an agent says about itself, once a second.
 type Status struct {
 	Processes, Observed int
+	Exporting           int // of those observed, how many export telemetry themselves
 	Exchanges, Batches  uint64
 	SpoolBytes          int
 	Dropped             map[string]uint64
@@ -147,7 +148,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // Exchange takes a record of the kernel; see kern.Sink.
-func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
+func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
 	w := a.watched[e.TGID]
 	if w == nil {
 		w = a.meet(a.table.Find(e.TGID))
@@ -161,7 +162,7 @@ func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
 	if a.batch.Len() == 0 {
 		a.opened = time.Now()
 	}
-	switch a.batch.Add(e, request, w.process.Info, &w.slot, a.clock) {
+	switch a.batch.Add(e, request, response, w.process.Info, &w.slot, a.clock) {
 	case decode.Unparsed:
 		a.losses.add("unparsed", 1)
 		return
@@ -170,6 +171,7 @@ func (a *Agent) Exchange(e *kern.Exchange, request, _ []byte) {
 	case decode.Added:
 	}
 	a.exchanges++
+	a.notice(w, e)
 	if a.batch.Full() {
 		a.flush()
 		a.upkeep(time.Now())
@@ -259,6 +261,9 @@ func (a *Agent) publishStatus() {
 	for _, w := range a.watched {
 		if w.met && w.observed && !w.process.Ended() {
 			s.Observed++
+			if w.exports != 0 {
+				s.Exporting++
+			}
 		}
 	}
 	before := a.status.Swap(s)
@@ -269,5 +274,6 @@ func (a *Agent) publishStatus() {
 	a.metrics.batches.Add(float64(s.Batches - before.Batches))
 	a.metrics.processes.Set(float64(s.Processes))
 	a.metrics.observed.Set(float64(s.Observed))
+	a.metrics.exporting.Set(float64(s.Exporting))
 	a.metrics.spool.Set(float64(s.SpoolBytes))
 }

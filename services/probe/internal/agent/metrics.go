@@ -11,7 +11,8 @@ import (
 // metrics of the agent. They are brought up to date once a second, not for each record.
 type metrics struct {
 	exchanges, batches, processEvents prometheus.Counter
-	processes, observed, spool        prometheus.Gauge
+	processes, observed, exporting    prometheus.Gauge
+	spool                             prometheus.Gauge
 	blemishes                         *prometheus.CounterVec
 	blemished                         map[string]uint64 // as the kernel counted last
 }
@@ -29,6 +30,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		processEvents: counter("busbar_probe_process_events_total", "Process events that were handed to the spool."),
 		processes:     gauge("busbar_probe_processes", "Processes that are known on the node."),
 		observed:      gauge("busbar_probe_observed_processes", "Processes with traffic that are observed."),
+		exporting:     gauge("busbar_probe_exporting_processes", "Processes that are observed and export telemetry themselves."),
 		blemishes: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "busbar_probe_blemishes_total", Help: "Records that are poorer than they should be, by what the kernel could not do.",
 		}, []string{"reason"})),

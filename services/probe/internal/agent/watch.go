@@ -5,10 +5,12 @@ package agent
 import (
 	"time"
 
+	configv1 "github.com/busbar/busbar/contract/config/v1"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/probe/internal/decode"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 	"github.com/busbar/busbar/services/probe/internal/proc"
+	"github.com/busbar/busbar/services/probe/internal/sdk"
 	"github.com/busbar/busbar/services/probe/internal/sel"
 )
 
@@ -19,6 +21,8 @@ type watched struct {
 	observed bool          // its exchanges are published
 	met      bool          // its first exchange has been seen
 	told     *kern.Verdict // what the kernel was told last
+	sdk      configv1.Instrumentation_Sdk
+	exports  sdk.Signals // what its SDK was seen to export
 	// announced is what was last published about it.
 	announced eventv1.ProcessEvent_Kind
 }
@@ -84,6 +88,7 @@ func (a *Agent) reconsider() {
 		if w.announced != eventv1.ProcessEvent_KIND_UNSPECIFIED {
 			a.announce(w)
 		}
+		a.yield(w)
 	}
 	if a.selector.NeedsPorts() {
 		a.watchPorts()
@@ -112,7 +117,11 @@ func (a *Agent) pids(yield func(uint32) bool) {
 
 // judge decides whether a process is observed.
 func (a *Agent) judge(w *watched, listening func() []uint16) {
-	w.observed = w.process.PID() != a.cfg.Self && a.selector.Match(w.process.Info, listening)
+	d := sel.Decision{}
+	if w.process.PID() != a.cfg.Self {
+		d = a.selector.Match(w.process.Info, listening)
+	}
+	w.observed, w.sdk = d.Observe, d.SDK
 }
 
 // tell brings the kernel to observe a process or not. Threads hand their context to the client exchanges they make, except in Go,
@@ -165,9 +174,12 @@ func (a *Agent) leave(w *watched) {
 }
 
 func (a *Agent) event(w *watched, kind eventv1.ProcessEvent_Kind) {
-	if kind == w.announced {
-		return
+	if kind != w.announced {
+		a.publish(w, kind)
 	}
+}
+
+func (a *Agent) publish(w *watched, kind eventv1.ProcessEvent_Kind) {
 	w.announced = kind
 	e := &eventv1.ProcessEvent{Kind: kind, TimeUnixNano: uint64(time.Now().UnixNano()), Process: w.process.Info}
 	a.events = append(a.events, e)

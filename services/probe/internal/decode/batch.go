@@ -8,6 +8,7 @@ import (
 
 	"github.com/busbar/busbar/contract"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/fcgihead"
 	"github.com/busbar/busbar/services/probe/internal/httphead"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 )
@@ -18,7 +19,7 @@ const (
 	maxExchanges = 1000
 	maxBytes     = 256 << 10
 	// exchangeBytes is the most that an exchange takes besides its texts: ids, tags, lengths, and numbers at their longest.
-	exchangeBytes = 216
+	exchangeBytes = 240
 	arenaSize     = 128 << 10
 )
 
@@ -27,6 +28,7 @@ type Batch struct {
 	message   eventv1.ExchangeBatch
 	events    []event
 	text      arena
+	parsers   parsers
 	size      int // upper bound of the marshalled size
 	number    uint64
 	addresses map[netip.Addr]uint32
@@ -47,10 +49,20 @@ type lastAddress struct {
 	index uint32
 }
 
+// parsers read the heads of what is not HTTP. A nil one knows no record: all of its protocol are unparsed.
+type parsers struct {
+	// fastCGI reads PARAMS and the beginning of STDOUT. The status is 200 unless STDOUT says otherwise, and 0 without a response.
+	fastCGI func(params, stdout []byte) (request httphead.Request, status uint16, ok bool)
+	// tls reads what client and server began with: the name that the client asked for and the version that the server chose.
+	tls func(client, server []byte) (serverName []byte, version uint16, ok bool)
+}
+
+func heads() parsers { return parsers{fastCGI: fcgihead.Parse} }
+
 // NewBatch returns an empty batch.
 func NewBatch() *Batch {
 	b := &Batch{
-		events: make([]event, maxExchanges), text: make(arena, 0, arenaSize), number: 1, addresses: make(map[netip.Addr]uint32, 256),
+		events: make([]event, maxExchanges), text: make(arena, 0, arenaSize), parsers: heads(), number: 1, addresses: make(map[netip.Addr]uint32, 256),
 	}
 	b.message.Exchanges = make([]*eventv1.Exchange, 0, maxExchanges)
 	return b
@@ -58,6 +70,9 @@ func NewBatch() *Batch {
 
 // Len returns the number of exchanges.
 func (b *Batch) Len() int { return len(b.message.Exchanges) }
+
+// Last returns the exchange that was added last. It is valid until Reset, and there must be one.
+func (b *Batch) Last() *eventv1.Exchange { return b.message.Exchanges[b.Len()-1] }
 
 // Full tells that the batch takes no more.
 func (b *Batch) Full() bool { return b.Len() == maxExchanges || b.size >= maxBytes }
@@ -68,26 +83,57 @@ type Result int
 // What becomes of an exchange.
 const (
 	Added    Result = iota
-	Unparsed        // left out: its request is no HTTP
+	Unparsed        // left out: its heads are not of its protocol
 	Own             // left out: Busbar sends telemetry with it
 )
 
 // Add takes in an exchange of a process, or leaves it out. The batch must not be full.
-func (b *Batch) Add(e *kern.Exchange, request []byte, process *eventv1.Process, slot *Slot, clock Clock) Result {
-	head, ok := httphead.ParseRequest(request)
+func (b *Batch) Add(e *kern.Exchange, request, response []byte, process *eventv1.Process, slot *Slot, clock Clock) Result {
+	v := &b.events[b.Len()]
+	if result := b.read(v, e, request, response); result != Added {
+		return result
+	}
+	v.fill(e, clock, &b.text)
+	v.exchange.Process = b.process(process, slot)
+	if e.Unix() {
+		var path [32]byte
+		v.exchange.UnixPath = b.text.string(e.AppendPath(path[:0]))
+	} else {
+		v.exchange.LocalAddress = b.address(e.Local().Addr(), &b.local)
+		v.exchange.PeerAddress = b.address(e.Remote().Addr(), &b.peer)
+	}
+	b.message.Exchanges = append(b.message.Exchanges, &v.exchange)
+	b.size += exchangeBytes + v.texts()
+	return Added
+}
+
+// read reads the heads of an exchange, each protocol's with its own parser.
+func (b *Batch) read(v *event, e *kern.Exchange, request, response []byte) Result {
+	var head httphead.Request
+	status, ok := e.Status, false
+	switch e.Protocol {
+	case kern.HTTP:
+		head, ok = httphead.ParseRequest(request)
+	case kern.FastCGI:
+		if b.parsers.fastCGI != nil {
+			head, status, ok = b.parsers.fastCGI(request, response)
+		}
+	case kern.TLS:
+		if b.parsers.tls != nil {
+			name, version, ok := b.parsers.tls(request, response)
+			if ok {
+				v.fillEncrypted(name, version, &b.text)
+				return Added
+			}
+		}
+	}
 	if !ok {
 		return Unparsed
 	}
 	if bytes.HasPrefix(head.UserAgent, []byte(contract.UserAgent)) {
 		return Own
 	}
-	v := &b.events[b.Len()]
-	v.fill(e, &head, clock, &b.text)
-	v.exchange.Process = b.process(process, slot)
-	v.exchange.LocalAddress = b.address(e.Local().Addr(), &b.local)
-	v.exchange.PeerAddress = b.address(e.Remote().Addr(), &b.peer)
-	b.message.Exchanges = append(b.message.Exchanges, &v.exchange)
-	b.size += exchangeBytes + len(v.http.Method) + len(v.http.Path) + len(v.http.Host) + len(v.http.UserAgent)
+	v.fillHTTP(&head, status, e.Protocol == kern.FastCGI, &b.text)
 	return Added
 }
 

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/probe/internal/httphead"
 	"github.com/busbar/busbar/services/probe/internal/kern"
@@ -18,25 +20,32 @@ import (
 
 // event is an exchange with the messages inside it, so that one allocation serves all of them for ever.
 type event struct {
-	exchange eventv1.Exchange
-	protocol eventv1.Exchange_Http
-	http     eventv1.Http
-	key      eventv1.WireKey
+	exchange  eventv1.Exchange
+	isHTTP    eventv1.Exchange_Http
+	http      eventv1.Http
+	isCrypted eventv1.Exchange_Encrypted
+	encrypted eventv1.Encrypted
+	key       eventv1.WireKey
 }
 
-// fill writes what the record says, except the places in the batch's tables. Every field is assigned, because the event held
-// another exchange before.
-func (v *event) fill(e *kern.Exchange, request *httphead.Request, clock Clock, text *arena) {
+// fill writes what the record says, except its protocol and the places in the batch's tables. Every field is assigned, because
+// the event held another exchange before.
+func (v *event) fill(e *kern.Exchange, clock Clock, text *arena) {
 	x := &v.exchange
 	x.Role = role(e.Role)
 	x.Outcome = outcome(e.Flags)
+	x.Abort = eventv1.Abort_ABORT_UNSPECIFIED
+	if x.Outcome == eventv1.Outcome_OUTCOME_RESET {
+		x.Abort = abort(e.Error)
+	}
 	x.StartUnixNano = clock.Unix(e.RequestStart)
+	x.WaitNano = uint64(e.Wait) * 1000
 	x.RequestEndNano = since(e.RequestStart, e.RequestEnd)
 	x.ResponseStartNano = since(e.RequestStart, e.ResponseStart)
 	x.EndNano = max(x.RequestEndNano, x.ResponseStartNano, since(e.RequestStart, e.ResponseEnd))
 	x.RequestBytes, x.ResponseBytes = e.RequestBytes, e.ResponseBytes
 	x.RequestHeadBytes, x.ResponseHeadBytes = e.RequestHead, e.ResponseHead
-	x.LocalPort, x.PeerPort = uint32(e.LocalPort), uint32(e.RemotePort)
+	x.TlsLibrary = library(e.TLS)
 	x.TraceId, x.SpanId, x.ParentSpanId = text.bytes(e.TraceID[:]), text.bytes(e.SpanID[:]), nil
 	if e.ParentSpanID != [8]byte{} {
 		x.ParentSpanId = text.bytes(e.ParentSpanID[:])
@@ -48,14 +57,35 @@ func (v *event) fill(e *kern.Exchange, request *httphead.Request, clock Clock, t
 		x.WireKey = &v.key
 	}
 	x.Thread = e.TID
+	x.LocalAddress, x.LocalPort, x.PeerAddress, x.PeerPort, x.UnixPath = 0, uint32(e.LocalPort), 0, uint32(e.RemotePort), ""
+}
 
+// fillHTTP writes what the heads of an HTTP exchange say.
+func (v *event) fillHTTP(request *httphead.Request, status uint16, fastCGI bool, text *arena) {
 	h := &v.http
 	h.Method, h.Path = text.string(request.Method), text.string(request.Path)
 	h.Host, h.UserAgent = text.string(request.Host), text.string(request.UserAgent)
-	h.Status, h.MinorVersion = uint32(e.Status), uint32(request.Minor)
-	h.PathTruncated = request.PathTruncated
-	v.protocol.Http = h
-	x.Protocol = &v.protocol
+	h.Status, h.MinorVersion = uint32(status), uint32(request.Minor)
+	h.PathTruncated, h.Fastcgi = request.PathTruncated, fastCGI
+	v.isHTTP.Http = h
+	v.exchange.Protocol = &v.isHTTP
+}
+
+// fillEncrypted writes what is known of a connection whose plaintext is not.
+func (v *event) fillEncrypted(serverName []byte, version uint16, text *arena) {
+	c := &v.encrypted
+	c.ServerName, c.Version = text.string(serverName), uint32(version)
+	v.isCrypted.Encrypted = c
+	v.exchange.Protocol = &v.isCrypted
+}
+
+// texts returns the length of all texts.
+func (v *event) texts() int {
+	n := len(v.exchange.UnixPath)
+	if v.exchange.Protocol == &v.isHTTP {
+		return n + len(v.http.Method) + len(v.http.Path) + len(v.http.Host) + len(v.http.UserAgent)
+	}
+	return n + len(v.encrypted.ServerName)
 }
 
 func role(r kern.Role) eventv1.Role {
@@ -81,6 +111,36 @@ func outcome(f kern.Flags) eventv1.Outcome {
 		return eventv1.Outcome_OUTCOME_CLOSED
 	}
 	return eventv1.Outcome_OUTCOME_COMPLETE
+}
+
+// abort tells why a connection was reset, by the errno of its socket.
+func abort(errno uint16) eventv1.Abort {
+	switch unix.Errno(errno) {
+	case 0:
+		return eventv1.Abort_ABORT_LOCAL
+	case unix.ECONNRESET:
+		return eventv1.Abort_ABORT_PEER
+	case unix.ETIMEDOUT:
+		return eventv1.Abort_ABORT_TIMED_OUT
+	case unix.EPIPE:
+		return eventv1.Abort_ABORT_BROKEN_PIPE
+	case unix.EHOSTUNREACH, unix.ENETUNREACH:
+		return eventv1.Abort_ABORT_UNREACHABLE
+	}
+	return eventv1.Abort_ABORT_OTHER
+}
+
+func library(l kern.Library) eventv1.TlsLibrary {
+	switch l {
+	case kern.NoLibrary:
+	case kern.OpenSSL:
+		return eventv1.TlsLibrary_TLS_LIBRARY_OPENSSL
+	case kern.GnuTLS:
+		return eventv1.TlsLibrary_TLS_LIBRARY_GNUTLS
+	case kern.GoTLS:
+		return eventv1.TlsLibrary_TLS_LIBRARY_GO
+	}
+	return eventv1.TlsLibrary_TLS_LIBRARY_UNSPECIFIED
 }
 
 // since returns the nanoseconds from start to t, which is 0 if it was not seen. What was seen is at least one nanosecond after,

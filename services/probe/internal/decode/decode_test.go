@@ -9,11 +9,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/busbar/busbar/contract"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/httphead"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 )
 
@@ -23,7 +25,7 @@ func record() *kern.Exchange {
 		Role: kern.Server, Flags: kern.Keyed, Context: kern.ContextHeader, TraceFlags: 1,
 		RequestStart: 1000, RequestEnd: 1100, ResponseStart: 1500, ResponseEnd: 1700, RequestBytes: 90, ResponseBytes: 200,
 		RequestHead: 80, ResponseHead: 100, Status: 404, TGID: 7, TID: 8, OpenerISN: 1, AcceptorISN: 2, RequestSeq: 3,
-		TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3}, ParentSpanID: [8]byte{4},
+		TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3}, ParentSpanID: [8]byte{4}, Wait: 4_000_000_000, TLS: kern.GoTLS,
 	}
 	e.SetAddrs(netip.MustParseAddrPort("127.0.0.1:8080"), netip.MustParseAddrPort("10.0.0.9:40000"))
 	return e
@@ -40,6 +42,7 @@ func exchange() *eventv1.Exchange {
 		LocalPort: 8080, PeerAddress: 1, PeerPort: 40000, TraceId: append([]byte{1}, append(make([]byte, 14), 2)...),
 		SpanId: []byte{3, 0, 0, 0, 0, 0, 0, 0}, ParentSpanId: []byte{4, 0, 0, 0, 0, 0, 0, 0}, TraceFlags: 1,
 		WireKey: &eventv1.WireKey{OpenerIsn: 1, AcceptorIsn: 2, RequestSeq: 3}, Thread: 8,
+		WaitNano: 4_000_000_000_000, TlsLibrary: eventv1.TlsLibrary_TLS_LIBRARY_GO,
 		Protocol: &eventv1.Exchange_Http{Http: &eventv1.Http{
 			Method: "GET", Path: "/users/7", Host: "shop:8080", Status: 404, MinorVersion: 1, UserAgent: "curl/8",
 		}},
@@ -66,13 +69,20 @@ func unmarshal(t testing.TB, b *Batch) *eventv1.ExchangeBatch {
 func TestBatch(t *testing.T) {
 	t.Parallel()
 	b := NewBatch()
+	b.parsers = parsers{
+		fastCGI: func(params, _ []byte) (httphead.Request, uint16, bool) {
+			r, ok := httphead.ParseRequest(params)
+			return r, 201, ok
+		},
+		tls: func(_, _ []byte) ([]byte, uint16, bool) { return []byte("shop.example"), 0x0304, true },
+	}
 	clock := Clock{offset: 5000}
 	shop, caller := &eventv1.Process{Pid: 7, Command: "shop"}, &eventv1.Process{Pid: 9, Command: "caller"}
 	for round := range 3 { // the storage is used again, and nothing of the last round may show
 		var shopSlot, callerSlot Slot
 		add := func(e *kern.Exchange, request string, p *eventv1.Process, s *Slot) {
 			t.Helper()
-			if b.Add(e, []byte(request), p, s, clock) != Added {
+			if b.Add(e, []byte(request), nil, p, s, clock) != Added {
 				t.Fatalf("Add refused %q", request)
 			}
 		}
@@ -82,6 +92,31 @@ func TestBatch(t *testing.T) {
 		add(bare, "POST /\xff", caller, &callerSlot)
 		add(record(), head, shop, &shopSlot)
 
+		for _, other := range []func(e *kern.Exchange){
+			func(e *kern.Exchange) { e.Protocol = kern.TLS },
+			func(e *kern.Exchange) { e.Protocol = kern.FastCGI; e.SetPath("/run/php.sock") },
+		} {
+			e := record()
+			e.Flags = kern.Reset | kern.Keyed
+			e.Error = uint16(unix.EPIPE)
+			other(e)
+			add(e, head, shop, &shopSlot)
+		}
+
+		reset := func(change func(x *eventv1.Exchange)) *eventv1.Exchange {
+			x := exchange()
+			x.Outcome, x.Abort = eventv1.Outcome_OUTCOME_RESET, eventv1.Abort_ABORT_BROKEN_PIPE
+			change(x)
+			return x
+		}
+		encrypted := reset(func(x *eventv1.Exchange) {
+			x.Protocol = &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: "shop.example", Version: 0x0304}}
+		})
+		fastCGI := reset(func(x *eventv1.Exchange) {
+			x.PeerAddress, x.UnixPath = 0, "/run/php.sock"
+			x.LocalPort, x.PeerPort = 8080, 40000
+			x.GetHttp().Status, x.GetHttp().Fastcgi = 201, true
+		})
 		client := &eventv1.Exchange{
 			Process: 1, Role: eventv1.Role_ROLE_CLIENT, Outcome: eventv1.Outcome_OUTCOME_NO_RESPONSE, StartUnixNano: 7000,
 			LocalAddress: 2, LocalPort: 1, PeerAddress: 3, PeerPort: 80, TraceId: make([]byte, 16), SpanId: make([]byte, 8), Thread: 9,
@@ -92,7 +127,7 @@ func TestBatch(t *testing.T) {
 			Origin:    &eventv1.Origin{Node: "n", Run: "r", Sequence: 1},
 			Processes: []*eventv1.Process{shop, caller},
 			Addresses: [][]byte{{127, 0, 0, 1}, {10, 0, 0, 9}, v6a[:], v6b[:]},
-			Exchanges: []*eventv1.Exchange{exchange(), client, exchange()},
+			Exchanges: []*eventv1.Exchange{exchange(), client, exchange(), encrypted, fastCGI},
 		}
 		if d := cmp.Diff(want, unmarshal(t, b), protocmp.Transform()); d != "" {
 			t.Errorf("round %d (-want +got):\n%s", round, d)
@@ -108,7 +143,7 @@ func TestAddLeavesOut(t *testing.T) {
 		"\x16\x03\x01": Unparsed,
 		"POST /v1/traces HTTP/1.1\r\nHost: tempo:4318\r\nUser-Agent: " + contract.UserAgent + "v1\r\n\r\n": Own,
 	} {
-		if got := b.Add(record(), []byte(request), &eventv1.Process{}, new(Slot), Clock{}); got != want || b.Len() != 0 {
+		if got := b.Add(record(), []byte(request), nil, &eventv1.Process{}, new(Slot), Clock{}); got != want || b.Len() != 0 {
 			t.Errorf("%q gives %v, and %d exchanges are in the batch", request, got, b.Len())
 		}
 	}
@@ -124,7 +159,7 @@ func TestBatchStaysWithinTheBus(t *testing.T) {
 		e.SetAddrs(netip.AddrPortFrom(netip.AddrFrom16([16]byte{byte(i), byte(i >> 8), 1}), 65535), netip.AddrPortFrom(netip.AddrFrom16([16]byte{byte(i), byte(i >> 8), 2}), 65535))
 		p := &eventv1.Process{Executable: big, OtelServiceName: big, OtelResourceAttributes: big}
 		request := fmt.Appendf(nil, "GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n", strings.Repeat("\xff", 400), big[:90])
-		if b.Add(e, request, p, new(Slot), Clock{}) != Added {
+		if b.Add(e, request, nil, p, new(Slot), Clock{}) != Added {
 			t.Fatal("refused")
 		}
 	}
@@ -156,6 +191,23 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
+func TestAbort(t *testing.T) {
+	t.Parallel()
+	for errno, want := range map[unix.Errno]eventv1.Abort{
+		0:                 eventv1.Abort_ABORT_LOCAL,
+		unix.ECONNRESET:   eventv1.Abort_ABORT_PEER,
+		unix.ETIMEDOUT:    eventv1.Abort_ABORT_TIMED_OUT,
+		unix.EPIPE:        eventv1.Abort_ABORT_BROKEN_PIPE,
+		unix.EHOSTUNREACH: eventv1.Abort_ABORT_UNREACHABLE,
+		unix.ENETUNREACH:  eventv1.Abort_ABORT_UNREACHABLE,
+		unix.ECONNABORTED: eventv1.Abort_ABORT_OTHER,
+	} {
+		if got := abort(uint16(errno)); got != want {
+			t.Errorf("abort(%v) = %v, want %v", errno, got, want)
+		}
+	}
+}
+
 func TestClock(t *testing.T) {
 	t.Parallel()
 	a, err := Now()
@@ -178,7 +230,7 @@ func FuzzAdd(f *testing.F) {
 		b := NewBatch()
 		e := record()
 		e.Flags = kern.Flags(flags)
-		if b.Add(e, request[:min(len(request), 512)], &eventv1.Process{Pid: 7}, new(Slot), Clock{}) != Added {
+		if b.Add(e, request[:min(len(request), 512)], nil, &eventv1.Process{Pid: 7}, new(Slot), Clock{}) != Added {
 			return
 		}
 		h := unmarshal(t, b).GetExchanges()[0].GetHttp()
@@ -200,6 +252,6 @@ func BenchmarkBatch(b *testing.B) {
 			}
 			batch.Reset()
 		}
-		batch.Add(e, request, process, &slot, Clock{})
+		batch.Add(e, request, nil, process, &slot, Clock{})
 	}
 }

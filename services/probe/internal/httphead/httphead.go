@@ -29,7 +29,7 @@ const maxMethod = 24
 // ParseRequest reads the head of a request. It reports false for bytes that begin with no method and space.
 func ParseRequest(head []byte) (Request, bool) {
 	end := bytes.IndexByte(head[:min(len(head), maxMethod+1)], ' ')
-	if end < 1 || !isMethod(head[:end]) {
+	if end < 1 || !IsMethod(head[:end]) {
 		return Request{}, false
 	}
 	r := Request{Method: head[:end], Minor: 1}
@@ -40,13 +40,14 @@ func ParseRequest(head []byte) (Request, bool) {
 	if len(version) == len("HTTP/1.0") && bytes.Equal(version, []byte("HTTP/1.0")) {
 		r.Minor = 0
 	}
-	r.target(target, ended)
+	r.Target(target, ended)
 	r.fields(fields)
 	return r, true
 }
 
-// target takes the request target apart (RFC 9112, section 3.2). ended is false when the capture may lack its rest.
-func (r *Request) target(t []byte, ended bool) {
+// Target takes a request target apart (RFC 9112, section 3.2) and sets what it says, given the method. ended is false when the
+// capture may lack its rest.
+func (r *Request) Target(t []byte, ended bool) {
 	switch {
 	case bytes.Equal(r.Method, []byte("CONNECT")):
 		authority, _, cut := cutAny(t, "/?#")
@@ -76,7 +77,7 @@ func (r *Request) absolute(t []byte, ended bool) {
 		r.PathTruncated = true
 		return
 	}
-	r.Host = cleanHost(authority)
+	r.Host = CleanHost(authority)
 	if len(path) == 0 || path[0] != '/' {
 		r.Path = t[len(scheme)+1:][:1] // "/", which is what no path means; one is at hand
 		return
@@ -95,7 +96,7 @@ func (r *Request) fields(b []byte) {
 		switch line[0] | 0x20 {
 		case 'h':
 			if v, ok := field(line, "host"); ok && r.Host == nil {
-				r.Host = cleanHost(v)
+				r.Host = CleanHost(v)
 			}
 		case 'u':
 			if v, ok := field(line, "user-agent"); ok && r.UserAgent == nil {
@@ -153,9 +154,9 @@ func stripUser(authority []byte) []byte {
 	return authority[bytes.LastIndexByte(authority, '@')+1:]
 }
 
-// cleanHost returns a host with its port, or an empty slice for bytes that are none: a field is free text, and what a client
+// CleanHost returns a host with its port, or an empty slice for bytes that are none: a field is free text, and what a client
 // put there by mistake may be a URL with a query.
-func cleanHost(v []byte) []byte {
+func CleanHost(v []byte) []byte {
 	v = stripUser(v)
 	for _, c := range v {
 		if c <= '/' && (c <= ' ' || c == '#' || c == '/') || c == '?' || c == '\\' || c == 0x7f {
@@ -165,7 +166,8 @@ func cleanHost(v []byte) []byte {
 	return v
 }
 
-func isMethod(b []byte) bool {
+// IsMethod tells whether all bytes are such as methods are made of.
+func IsMethod(b []byte) bool {
 	for _, c := range b {
 		if (c < 'A' || c > 'Z') && c != '-' && c != '_' {
 			return false

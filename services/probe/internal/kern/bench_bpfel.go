@@ -22,14 +22,15 @@ const (
 	benchMapConnsByAddr    = "conns_by_addr"
 	benchMapDrops          = "drops"
 	benchMapHalves         = "halves"
-	benchMapPipeline       = "pipeline"
+	benchMapHeirs          = "heirs"
+	benchMapOwners         = "owners"
 	benchMapProcessSpace   = "process_space"
 	benchMapProcs          = "procs"
 	benchMapRing           = "ring"
 	benchMapSample         = "sample"
-	benchMapThreads        = "threads"
 	benchMapWindows        = "windows"
 	benchProgGenerate      = "generate"
+	benchProgTrap          = "trap"
 	benchVarDefaultVerdict = "default_verdict"
 	benchVarRequestWindow  = "request_window"
 	benchVarResponseWindow = "response_window"
@@ -79,6 +80,7 @@ type benchSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type benchProgramSpecs struct {
 	Generate *ebpf.ProgramSpec `ebpf:"generate"`
+	Trap     *ebpf.ProgramSpec `ebpf:"trap"`
 }
 
 // benchMapSpecs contains maps before they are loaded into the kernel.
@@ -91,12 +93,12 @@ type benchMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
-	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
+	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
 	Sample       *ebpf.MapSpec `ebpf:"sample"`
-	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -136,12 +138,12 @@ type benchMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
-	Pipeline     *ebpf.Map `ebpf:"pipeline"`
+	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Owners       *ebpf.Map `ebpf:"owners"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
 	Sample       *ebpf.Map `ebpf:"sample"`
-	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -153,12 +155,12 @@ func (m *benchMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
-		m.Pipeline,
+		m.Heirs,
+		m.Owners,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
 		m.Sample,
-		m.Threads,
 		m.Windows,
 	)
 }
@@ -178,11 +180,13 @@ type benchVariables struct {
 // It can be passed to loadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type benchPrograms struct {
 	Generate *ebpf.Program `ebpf:"generate"`
+	Trap     *ebpf.Program `ebpf:"trap"`
 }
 
 func (p *benchPrograms) Close() error {
 	return _BenchClose(
 		p.Generate,
+		p.Trap,
 	)
 }
 

@@ -22,11 +22,11 @@ const (
 	btfMapConnsByAddr    = "conns_by_addr"
 	btfMapDrops          = "drops"
 	btfMapHalves         = "halves"
-	btfMapPipeline       = "pipeline"
+	btfMapHeirs          = "heirs"
+	btfMapOwners         = "owners"
 	btfMapProcessSpace   = "process_space"
 	btfMapProcs          = "procs"
 	btfMapRing           = "ring"
-	btfMapThreads        = "threads"
 	btfMapWindows        = "windows"
 	btfProgOnDestroy     = "on_destroy"
 	btfProgOnReceive     = "on_receive"
@@ -96,11 +96,11 @@ type btfMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
-	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
+	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
-	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -140,11 +140,11 @@ type btfMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
-	Pipeline     *ebpf.Map `ebpf:"pipeline"`
+	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Owners       *ebpf.Map `ebpf:"owners"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
-	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -156,11 +156,11 @@ func (m *btfMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
-		m.Pipeline,
+		m.Heirs,
+		m.Owners,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
-		m.Threads,
 		m.Windows,
 	)
 }

@@ -10,13 +10,14 @@ func dropReasons() []dropReason {
 		{"ring_full_process", true},  // a process record, for the same reason
 		{"connection_state", true},   // data on a connection for which no state could be made
 		{"call_state", true},         // a system call whose arguments could not be kept
-		{"thread_state", false},      // an exchange that could not be noted as open on its thread
+		{"owner_state", false},       // a server exchange whose context could not be kept for the client exchanges it makes
 		{"half_state", false},        // a client half that could not be kept for its server half
 		{"read_fault", false},        // payload that could not be read
 		{"gap", false},               // payload that passed no hook
 		{"framing", false},           // a message whose end could not be followed
 		{"unpaired_response", true},  // a response without a request
-		{"pipelined_exchange", true}, // a request sent ahead without room, or whose response could not be told from others
+		{"pipelined_exchange", true}, // an exchange pipelined behind another one
+		{"adoption", false},          // a client exchange made a root, for its server exchange has made too many or lasts too long
 	}
 }
 

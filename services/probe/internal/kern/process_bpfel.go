@@ -22,11 +22,11 @@ const (
 	processMapConnsByAddr    = "conns_by_addr"
 	processMapDrops          = "drops"
 	processMapHalves         = "halves"
-	processMapPipeline       = "pipeline"
+	processMapHeirs          = "heirs"
+	processMapOwners         = "owners"
 	processMapProcessSpace   = "process_space"
 	processMapProcs          = "procs"
 	processMapRing           = "ring"
-	processMapThreads        = "threads"
 	processMapWindows        = "windows"
 	processProgOnExec        = "on_exec"
 	processProgOnExit        = "on_exit"
@@ -94,11 +94,11 @@ type processMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
-	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
+	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
-	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -138,11 +138,11 @@ type processMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
-	Pipeline     *ebpf.Map `ebpf:"pipeline"`
+	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Owners       *ebpf.Map `ebpf:"owners"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
-	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -154,11 +154,11 @@ func (m *processMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
-		m.Pipeline,
+		m.Heirs,
+		m.Owners,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
-		m.Threads,
 		m.Windows,
 	)
 }

@@ -3,6 +3,7 @@
 package kern
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 )
@@ -35,7 +36,7 @@ type Protocol uint8
 // The protocols of an exchange.
 const (
 	HTTP    Protocol = 0
-	FastCGI Protocol = 1 // the heads are the PARAMS and the beginning of STDOUT
+	FastCGI Protocol = 1 // the heads are the parameters that matter, as package fcgihead reads them, and the beginning of STDOUT
 	TLS     Protocol = 2 // a connection whose plaintext cannot be seen; the heads are what it began with in each direction
 )
 
@@ -110,8 +111,31 @@ type Exchange struct {
 	_                uint32
 }
 
-// familyInet6 is AF_INET6; it is not syscall.AF_INET6 so that the package's pure part builds everywhere.
-const familyInet6 = 10
+// Address families. They are not those of package syscall so that the pure part of this package builds everywhere.
+const (
+	familyUnix  = 1
+	familyInet6 = 10
+)
+
+// Unix tells whether the socket is a unix socket, which has a path instead of addresses and ports.
+func (e *Exchange) Unix() bool { return e.family == familyUnix }
+
+// AppendPath appends the last 32 bytes of the path of the listening unix socket; an abstract name begins with '@'.
+func (e *Exchange) AppendPath(b []byte) []byte {
+	start := len(b)
+	b = append(append(b, e.localAddr[:]...), e.remoteAddr[:]...)
+	if end := bytes.IndexByte(b[start:], 0); end >= 0 {
+		b = b[:start+end]
+	}
+	return b
+}
+
+// SetPath makes the socket a unix socket; it is how a test of a consumer makes an Exchange without a kernel.
+func (e *Exchange) SetPath(path string) {
+	var both [32]byte
+	copy(both[:], path[max(0, len(path)-len(both)):])
+	e.family, e.localAddr, e.remoteAddr = familyUnix, [16]byte(both[:16]), [16]byte(both[16:])
+}
 
 // Local returns the address and port of the observed socket.
 func (e *Exchange) Local() netip.AddrPort { return addrPort(e.family, &e.localAddr, e.LocalPort) }

@@ -22,11 +22,11 @@ const (
 	syscallMapConnsByAddr    = "conns_by_addr"
 	syscallMapDrops          = "drops"
 	syscallMapHalves         = "halves"
-	syscallMapPipeline       = "pipeline"
+	syscallMapHeirs          = "heirs"
+	syscallMapOwners         = "owners"
 	syscallMapProcessSpace   = "process_space"
 	syscallMapProcs          = "procs"
 	syscallMapRing           = "ring"
-	syscallMapThreads        = "threads"
 	syscallMapWindows        = "windows"
 	syscallProgOnDestroy     = "on_destroy"
 	syscallProgOnEnter       = "on_enter"
@@ -97,11 +97,11 @@ type syscallMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
-	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
+	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
-	Threads      *ebpf.MapSpec `ebpf:"threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -142,11 +142,11 @@ type syscallMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
-	Pipeline     *ebpf.Map `ebpf:"pipeline"`
+	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Owners       *ebpf.Map `ebpf:"owners"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
-	Threads      *ebpf.Map `ebpf:"threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -158,11 +158,11 @@ func (m *syscallMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.Halves,
-		m.Pipeline,
+		m.Heirs,
+		m.Owners,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
-		m.Threads,
 		m.Windows,
 	)
 }

@@ -13,12 +13,15 @@ import (
 	"time"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/sdk"
 )
 
 // Process is one run of one program on this node.
 type Process struct {
 	// Info is shared with batches that are being encoded and therefore never changed: who learns more replaces it.
 	Info *eventv1.Process
+	// SDK is where its environment tells a telemetry SDK to export to; Settle looks it up.
+	SDK sdk.Environment
 	// ended is when the process exited; zero while it lives.
 	ended time.Time
 	// settled is set once Settle has looked a second time.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/sdk"
 )
 
 // Config says how a Table works; see Default.
@@ -118,7 +119,8 @@ func (t *Table) Exec(e Exec) *Process {
 	return p
 }
 
-// Fork takes in a process that runs its parent's program, and knows what the parent knows.
+// Fork takes in a process that runs its parent's program, and knows what the parent knows. Whether it exports telemetry as its
+// parent does is another matter: threads of the parent do not run in the child.
 func (t *Table) Fork(f Fork) *Process {
 	parent := t.byPID[f.Parent]
 	if parent == nil {
@@ -126,8 +128,9 @@ func (t *Table) Fork(f Fork) *Process {
 	}
 	info := clone(parent.Info)
 	info.Pid, info.ParentPid, info.StartUnixNano = f.PID, f.Parent, t.startUnix(f.StartNanos)
+	info.ExportsTraces, info.ExportsMetrics, info.Yield = false, false, eventv1.Yield_YIELD_UNSPECIFIED
 	p := t.put(info)
-	p.settled = parent.settled
+	p.settled, p.SDK = parent.settled, parent.SDK
 	return p
 }
 
@@ -161,6 +164,9 @@ func (t *Table) Settle(p *Process) {
 	}
 	if data, err := readBounded(dir+"/cgroup", maxSmallFile); err == nil {
 		info.ContainerId, info.Cgroup = parseCgroup(data)
+	}
+	if data, err := readBounded(dir+"/environ", maxEnviron); err == nil {
+		p.SDK = sdk.Parse(data)
 	}
 	p.Info = info
 }

@@ -5,6 +5,7 @@ package sel
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,20 +22,20 @@ type compiler struct {
 	faults config.Faults
 }
 
-func (c *compiler) fault(path, format string, args ...any) {
-	c.faults = append(c.faults, c.res.Fault(path, format, args...))
+func (c *compiler) fault(at, format string, args ...any) {
+	c.faults = append(c.faults, c.res.Fault(at, format, args...))
 }
 
-func (c *compiler) entries(path string, selectors []*configv1.ProcessSelector) []entry {
+func (c *compiler) entries(at string, selectors []*configv1.ProcessSelector) []entry {
 	entries := make([]entry, 0, len(selectors))
 	for i, s := range selectors {
-		entries = append(entries, c.entry(fmt.Sprintf("%s[%d]", path, i), s))
+		entries = append(entries, c.entry(fmt.Sprintf("%s[%d]", at, i), s))
 	}
 	return entries
 }
 
 func (c *compiler) entry(at string, s *configv1.ProcessSelector) entry {
-	e := entry{pids: s.GetPids()}
+	e := entry{pids: s.GetPids(), named: len(s.GetPids()) > 0 || strings.Trim(path.Base(s.GetExe()), "*?./") != ""}
 	var err error
 	if text := s.GetOpenPorts(); text != "" {
 		if e.ports, err = parseRanges(text); err != nil {

@@ -4,15 +4,14 @@
 // process listens on.
 //
 // Busbar's own programs are never observed: what they send about a request would be requests to send something about, for ever.
+// Nor are other collectors of telemetry, unless a resource asks for them.
 // Without any resource every other process is observed. With some, a process is observed when one of them selects it: one of the
 // entries of select matches (none means every process) and none of exclude does. In an entry every key that is set must match.
 package sel
 
 import (
-	"path"
 	"regexp"
 	"slices"
-	"strings"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
@@ -28,6 +27,8 @@ type Selector struct {
 // rule is one Instrumentation.
 type rule struct {
 	include, exclude []entry
+	sdk              configv1.Instrumentation_Sdk
+	collectors       bool
 }
 
 // entry is one ProcessSelector. An unset key is empty.
@@ -37,6 +38,14 @@ type entry struct {
 	pids       []uint32
 	container  *regexp.Regexp
 	languages  []eventv1.Language
+	// named tells that the entry is about certain programs: by process id, or by the name of the executable.
+	named bool
+}
+
+// Decision is what a Selector says about a process. The zero value is: it is not observed.
+type Decision struct {
+	Observe bool
+	SDK     configv1.Instrumentation_Sdk // what is left to the telemetry SDK inside the process; unspecified: spans
 }
 
 // Compile reads the Instrumentation resources of a set. It returns all their faults, and a selector when there are none.
@@ -49,7 +58,10 @@ func Compile(set *config.Set) (*Selector, config.Faults) {
 			continue
 		}
 		c := compiler{res: res}
-		r := rule{include: c.entries("spec.select", spec.GetSelect()), exclude: c.entries("spec.exclude", spec.GetExclude())}
+		r := rule{
+			include: c.entries("spec.select", spec.GetSelect()), exclude: c.entries("spec.exclude", spec.GetExclude()),
+			sdk: spec.GetSdk(), collectors: spec.GetCollectors(),
+		}
 		s.rules = append(s.rules, r)
 		s.needPorts = s.needPorts || slices.ContainsFunc(slices.Concat(r.include, r.exclude), func(e entry) bool { return e.ports != nil })
 		faults = append(faults, c.faults...)
@@ -74,27 +86,32 @@ func (s *Selector) WantsPort(port uint16) bool {
 	})
 }
 
-// Match tells whether a process is selected. listening returns the ports it listens on, and is only called if they count.
-func (s *Selector) Match(p *eventv1.Process, listening func() []uint16) bool {
+// Match decides on a process. listening returns the ports it listens on, and is only called if they count.
+func (s *Selector) Match(p *eventv1.Process, listening func() []uint16) Decision {
 	if own(p) {
-		return false
+		return Decision{}
 	}
+	collector := collects(p)
 	if len(s.rules) == 0 {
-		return true
+		return Decision{Observe: !collector}
 	}
-	matches := func(e entry) bool { return e.match(p, listening) }
-	return slices.ContainsFunc(s.rules, func(r rule) bool {
-		return (len(r.include) == 0 || slices.ContainsFunc(r.include, matches)) && !slices.ContainsFunc(r.exclude, matches)
-	})
+	for i := range s.rules {
+		if r := &s.rules[i]; r.match(p, collector, listening) {
+			return Decision{Observe: true, SDK: r.sdk}
+		}
+	}
+	return Decision{}
 }
 
-// own tells whether a process runs a program of Busbar, by the name of its file: also one whose file was replaced meanwhile.
-func own(p *eventv1.Process) bool {
-	switch path.Base(strings.TrimSuffix(p.GetExecutable(), " (deleted)")) {
-	case "busbar", "busbar-probe", "busbar-enricher", "busbar-router", "busbar-exporter":
-		return true
+// match tells whether a rule selects a process. A collector is selected by an entry that is about certain programs, or
+// by a rule that takes collectors as well.
+func (r *rule) match(p *eventv1.Process, collector bool, listening func() []uint16) bool {
+	hidden := collector && !r.collectors
+	selects := func(e entry) bool { return (e.named || !hidden) && e.match(p, listening) }
+	if len(r.include) == 0 && hidden || len(r.include) > 0 && !slices.ContainsFunc(r.include, selects) {
+		return false
 	}
-	return false
+	return !slices.ContainsFunc(r.exclude, func(e entry) bool { return e.match(p, listening) })
 }
 
 // match asks for ports last, because finding them is dear.

@@ -57,7 +57,7 @@ func TestMatchLeavesBusbarOut(t *testing.T) {
 			if exe == "" && name == "selected" {
 				continue // a selector by executable asks for one
 			}
-			if got := s.Match(&eventv1.Process{Executable: exe}, func() []uint16 { return nil }); got != want {
+			if got := s.Match(&eventv1.Process{Executable: exe}, func() []uint16 { return nil }).Observe; got != want {
 				t.Errorf("%s: %q observed: %v, want %v", name, exe, got, want)
 			}
 		}
@@ -107,11 +107,100 @@ func TestMatch(t *testing.T) {
 			if faults != nil {
 				t.Fatal(faults)
 			}
-			if got := s.Match(shop, func() []uint16 { return c.ports }); got != c.want {
+			if got := s.Match(shop, func() []uint16 { return c.ports }).Observe; got != c.want {
 				t.Errorf("Match = %t, want %t", got, c.want)
 			}
 		})
 	}
+}
+
+func TestMatchLeavesCollectorsOut(t *testing.T) {
+	t.Parallel()
+	specs := map[string]struct {
+		specs []string
+		want  bool
+	}{
+		"no resource":         {nil, false},
+		"every process":       {[]string{"{}"}, false},
+		"any executable":      {[]string{"{select: [{exe: '*'}]}"}, false},
+		"a folder":            {[]string{"{select: [{exe: '/opt/datadog-agent/*'}, {exe: '/usr/bin/*'}]}"}, false},
+		"its port":            {[]string{"{select: [{openPorts: 4317}]}"}, false},
+		"its name":            {[]string{"{select: [{exe: '*/otelcol*'}, {exe: '*agent'}, {exe: '*/ruby'}]}"}, true},
+		"its id":              {[]string{"{select: [{pids: [7]}]}"}, true},
+		"collectors as well":  {[]string{"{select: [{openPorts: 4317}], collectors: true}"}, true},
+		"all and collectors":  {[]string{"{collectors: true}"}, true},
+		"another resource":    {[]string{"{}", "{select: [{pids: [7]}]}"}, true},
+		"excluded by name":    {[]string{"{exclude: [{pids: [7]}], collectors: true}"}, false},
+		"the excluded is not": {[]string{"{exclude: [{pids: [8]}]}"}, false},
+	}
+	processes := map[string]*eventv1.Process{
+		"collector": {Pid: 7, Executable: "/usr/bin/otelcol-contrib"},
+		"agent":     {Pid: 7, Executable: "/opt/datadog-agent/bin/agent/agent"},
+		"script":    {Pid: 7, Executable: "/usr/bin/ruby", Command: "fluentd"},
+	}
+	for name, c := range specs {
+		s, faults := sel.Compile(resources(t, c.specs...))
+		if faults != nil {
+			t.Fatal(faults)
+		}
+		for which, p := range processes {
+			if got := s.Match(p, func() []uint16 { return []uint16{4317} }).Observe; got != c.want {
+				t.Errorf("%s: %s observed: %t, want %t", name, which, got, c.want)
+			}
+		}
+	}
+	if !new(sel.Selector).Match(&eventv1.Process{Executable: "/usr/bin/vectorize"}, nil).Observe {
+		t.Error("a program whose name begins like a collector's is left out")
+	}
+}
+
+func TestSDK(t *testing.T) {
+	t.Parallel()
+	s, faults := sel.Compile(resources(t, "{select: [{pids: [1]}]}", "{select: [{pids: [2]}], sdk: all}", "{select: [{pids: [2, 3]}], sdk: off}"))
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	for pid, want := range map[uint32]sel.Decision{
+		1: {Observe: true},
+		2: {Observe: true, SDK: configv1.Instrumentation_SDK_ALL},
+		3: {Observe: true, SDK: configv1.Instrumentation_SDK_OFF},
+		4: {},
+	} {
+		if got := s.Match(&eventv1.Process{Pid: pid}, nil); got != want {
+			t.Errorf("process %d: %v, want %v", pid, got, want)
+		}
+	}
+}
+
+// FuzzSelector: whatever an entry says, it is refused with a place or decides on any process without a panic, the same each time.
+func FuzzSelector(f *testing.F) {
+	f.Add("80,8080-8090", "*/server", "abc*", "go", "/opt/shop/server", uint16(8080))
+	f.Add("0", "[", "{", "cobol", "", uint16(0))
+	f.Add("1-65535", "/opt/?/*", "*", "", "/opt/a/b\nc", uint16(1))
+	f.Fuzz(func(t *testing.T, ports, exe, container, language, executable string, port uint16) {
+		spec := &configv1.Instrumentation{Select: []*configv1.ProcessSelector{{OpenPorts: ports, Exe: exe, ContainerId: container}}}
+		if language != "" {
+			spec.Select[0].Languages = []string{language}
+		}
+		spec.Exclude = []*configv1.ProcessSelector{{Exe: executable}}
+		set := &config.Set{Resources: []*config.Resource{{Kind: configv1.KindInstrumentation, Name: "x", Spec: spec}}}
+		s, faults := sel.Compile(set)
+		if (s == nil) == (faults == nil) {
+			t.Fatalf("selector %v with faults %v", s, faults)
+		}
+		if s == nil {
+			return
+		}
+		p := &eventv1.Process{Executable: executable, ContainerId: container}
+		listening := func() []uint16 { return []uint16{port} }
+		first := s.Match(p, listening)
+		if first != s.Match(p, listening) {
+			t.Error("two decisions on the same process differ")
+		}
+		if first.Observe && port != 0 && ports != "" && !s.WantsPort(port) {
+			t.Error("a port was decisive that no rule names")
+		}
+	})
 }
 
 func TestEveryContainerDoesNotMeanHostProcesses(t *testing.T) {
@@ -120,7 +209,7 @@ func TestEveryContainerDoesNotMeanHostProcesses(t *testing.T) {
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	if s.Match(&eventv1.Process{Pid: 7}, nil) {
+	if s.Match(&eventv1.Process{Pid: 7}, nil).Observe {
 		t.Error("a process outside a container matches containerId '*'")
 	}
 }

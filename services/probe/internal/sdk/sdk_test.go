@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sdk_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/sdk"
+)
+
+func post(path string, port, status uint32) *eventv1.Exchange {
+	return &eventv1.Exchange{
+		Role: eventv1.Role_ROLE_CLIENT, PeerPort: port,
+		Protocol: &eventv1.Exchange_Http{Http: &eventv1.Http{Method: "POST", Path: path, Status: status}},
+	}
+}
+
+func connection(name string, port uint32) *eventv1.Exchange {
+	return &eventv1.Exchange{
+		Role: eventv1.Role_ROLE_CLIENT, PeerPort: port,
+		Protocol: &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: name}},
+	}
+}
+
+func environ(entries ...string) []byte { return []byte(strings.Join(entries, "\x00") + "\x00") }
+
+func TestSeen(t *testing.T) {
+	t.Parallel()
+	served := post("/v1/traces", 4318, 200)
+	served.Role = eventv1.Role_ROLE_SERVER
+	got := post("/v1/traces", 4318, 200)
+	got.GetHttp().Method = "GET"
+	all := sdk.Traces | sdk.Metrics
+	cases := map[string]struct {
+		environ []byte
+		seen    *eventv1.Exchange
+		want    sdk.Signals
+	}{
+		"traces":                       {nil, post("/v1/traces", 4318, 200), sdk.Traces},
+		"metrics below a prefix":       {nil, post("/otlp/v1/metrics", 80, 202), sdk.Metrics},
+		"logs":                         {nil, post("/v1/logs", 4318, 200), 0},
+		"refused":                      {nil, post("/v1/traces", 4318, 404), 0},
+		"no answer":                    {nil, post("/v1/traces", 4318, 0), 0},
+		"a collector":                  {nil, served, 0},
+		"another method":               {nil, got, 0},
+		"another path":                 {nil, post("/v1/traces/search", 4318, 200), 0},
+		"path of the environment":      {environ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://c:9999/spans"), post("/spans", 9999, 200), sdk.Traces},
+		"that path elsewhere":          {environ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://c:9999/spans"), post("/spans", 80, 200), 0},
+		"the port alone":               {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:80"), post("/orders", 80, 200), 0},
+		"encrypted, by name":           {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example"), connection("OTLP.example", 443), all},
+		"encrypted, to another":        {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example"), connection("pay.example", 443), 0},
+		"encrypted, to another port":   {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example:4318"), connection("otlp.example", 443), 0},
+		"encrypted, by address":        {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://10.0.0.1:4318"), connection("", 4318), all},
+		"encrypted, another address":   {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://10.0.0.2:4318"), connection("", 4318), 0},
+		"encrypted, environment empty": {nil, connection("otlp.example", 4318), 0},
+		"encrypted gRPC":               {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), connection("otlp.example", 4317), all},
+		"only one signal has a place":  {environ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=https://otlp.example"), connection("otlp.example", 443), sdk.Metrics},
+		"one signal is off":            {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example", "OTEL_TRACES_EXPORTER=none"), connection("otlp.example", 443), sdk.Metrics},
+		"the SDK is off":               {environ("OTEL_SDK_DISABLED=true", "OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example"), connection("otlp.example", 443), 0},
+		"the first name counts":        {environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://a", "OTEL_EXPORTER_OTLP_ENDPOINT=https://b"), connection("b", 443), 0},
+		"no scheme":                    {environ("OTEL_EXPORTER_OTLP_ENDPOINT=otlp.example:4317"), connection("otlp.example", 4317), all},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := sdk.Parse(c.environ)
+			if got := e.Seen(c.seen, netip.MustParseAddr("10.0.0.1")); got != c.want {
+				t.Errorf("Seen = %b, want %b", got, c.want)
+			}
+		})
+	}
+}
+
+// FuzzParse: an environment is hostile input.
+func FuzzParse(f *testing.F) {
+	f.Add(environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example:4318/x", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "otlp.example", uint32(4318))
+	f.Add([]byte("OTEL_EXPORTER_OTLP_ENDPOINT=://"), "", uint32(0))
+	f.Fuzz(func(t *testing.T, environ []byte, name string, port uint32) {
+		e := sdk.Parse(environ)
+		if port == 0 && e.Seen(connection(name, port), netip.Addr{}) != 0 {
+			t.Errorf("%q makes a connection to no port an export", environ)
+		}
+	})
+}
