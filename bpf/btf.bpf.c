@@ -6,9 +6,7 @@
 //
 // They miss what a process splices out of a socket; the gap is noticed at the next receive.
 
-#include "lib/close.h"
-#include "lib/conn.h"
-#include "lib/data.h"
+#include "lib/tls.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -51,7 +49,7 @@ int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg, struct sk_buff *skb, 
 	if (!tp)
 		return 0;
 	c = conn_find(sk);
-	if (!c || c->opaque)
+	if (!c || c->opaque == OPAQUE_OTHER)
 		return 0;
 	len = msg->msg_iter.count;
 	if (size_goal > 0 && len > size_goal)
@@ -65,7 +63,7 @@ int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg, struct sk_buff *skb, 
 		src.base = BPF_CORE_READ(msg, msg_iter.__iov); // as a number, not as a pointer the verifier follows
 		src.segments = msg->msg_iter.nr_segs;
 	}
-	data(c, &src, DIR_TX, tp->write_seq, len, id);
+	tls_or_data(c, &src, DIR_TX, tp->write_seq, len, id);
 	return 0;
 }
 
@@ -88,7 +86,7 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 	if (!sk || !conn_tcp(sk))
 		return 0;
 	c = conn_find(sk);
-	if (!c || c->opaque)
+	if (!c || c->opaque == OPAQUE_OTHER)
 		return 0;
 	if (bpf_probe_read_kernel(&first, sizeof(first), skb->cb)) // TCP_SKB_CB(skb)->seq
 		return 0;
@@ -99,7 +97,7 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &payload))
 		return 0;
 	src.skb = &payload;
-	data(c, &src, DIR_RX, seq, len, id);
+	tls_or_data(c, &src, DIR_RX, seq, len, id);
 	return 0;
 }
 
@@ -110,11 +108,15 @@ int BPF_PROG(on_state, struct sock *sk, int before, int after)
 {
 	struct conn *c;
 
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
+		process_network();
 	if (after != TCP_CLOSE && after != TCP_FIN_WAIT1 && after != TCP_LAST_ACK)
 		return 0;
 	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (c)
-		close_state(c, sk, before, after);
+	if (!c)
+		return 0;
+	close_state(c, sk, before, after);
+	tls_state(c, sk, before, after);
 	return 0;
 }
 
@@ -123,7 +125,10 @@ int BPF_PROG(on_destroy, struct sock *sk)
 {
 	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 
-	if (c)
-		exchange_close(c, 0);
+	if (!c)
+		return 0;
+	exchange_close(c, 0);
+	if (c->opaque == OPAQUE_TLS)
+		tls_destroy(c);
 	return 0;
 }

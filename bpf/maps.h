@@ -45,7 +45,8 @@ struct {
 	__type(value, struct conn);
 } conns SEC(".maps");
 
-// The same by address of the socket, for tiers without socket storage. Deleted when the socket is destroyed or
+// The same by address of the socket, for tiers without socket storage, and in every tier, by that address plus one, the
+// plaintext of TLS connections. Deleted when the socket is destroyed or
 // becomes TCP_CLOSE; full: the connection is not observed, and counted.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -55,7 +56,7 @@ struct {
 	__type(value, struct conn);
 } conns_by_addr SEC(".maps");
 
-// Always zero: what a new entry of `conns_by_addr` starts as.
+// Always zero: what new entries of maps with large values start as.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -117,3 +118,30 @@ struct {
 	__type(key, __u32);
 	__type(value, struct process_space);
 } process_space SEC(".maps");
+
+// TLS connections by address of their socket. Deleted when the socket is destroyed; full: not observed, and counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct tls_socket);
+} tls_sockets SEC(".maps");
+
+// TLS object of a process -> its socket. Deleted when the object is freed and when the socket is destroyed; full: as above.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tls_key);
+	__type(value, __u64);
+} tls_objects SEC(".maps");
+
+// tid -> calls of TLS libraries in progress. Deleted when the thread exits; full: the call is not seen, and counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct tls_thread);
+} tls_threads SEC(".maps");

@@ -103,6 +103,7 @@ enum process_event {
 	PROCESS_EXEC = 1,
 	PROCESS_FORK = 2, // a new process, not a thread
 	PROCESS_EXIT = 3, // its last thread is gone
+	PROCESS_TLS = 4,  // it listens, connects or begins TLS, and has no PROC_TLS: look for its TLS libraries
 };
 
 #define PROCESS_FILE_MAX 256
@@ -140,7 +141,7 @@ enum proc_flags {
 	PROC_THREADS = 1 << 0, // one thread serves one request at a time: hand its context to its client calls
 	PROC_GO = 1 << 1,      // goroutines serve requests; where their ids are is in `goid` and `parent_goid`
 	PROC_LOOP = 1 << 2,    // one thread serves many requests in turns, and does all that an event causes before the next one
-	PROC_TLS = 1 << 3,     // calls a TLS library that is hooked; set by the hooks themselves
+	PROC_TLS = 1 << 3,     // its TLS libraries are known: do not report that it may have some
 };
 
 struct proc {
@@ -166,5 +167,6 @@ enum drop_reason {
 	DROP_UNPAIRED_RESPONSE,  // a response without a request
 	DROP_PIPELINED_EXCHANGE, // an exchange pipelined behind another one
 	DROP_ADOPTION,           // a client exchange made a root, for its server exchange has made too many or lasts too long
+	DROP_TLS_SOCKET,         // plaintext of a TLS connection whose socket is not known
 	DROP_REASONS,
 };

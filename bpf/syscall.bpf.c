@@ -33,7 +33,7 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (call.dir == DIR_TX && !call.blind) {
 		c = call_conn(call.sk);
-		if (c && !c->opaque)
+		if (c && c->opaque != OPAQUE_OTHER)
 			call_offered(c, &call);
 		return 0;
 	}
@@ -54,7 +54,7 @@ int on_return(struct bpf_raw_tracepoint_args *ctx)
 	if (!call)
 		return 0;
 	c = moved > 0 ? call_conn(call->sk) : NULL;
-	if (c && !c->opaque)
+	if (c && c->opaque != OPAQUE_OTHER)
 		call_moved(c, call, moved);
 	bpf_map_delete_elem(&calls, &tid);
 	return 0;
@@ -68,13 +68,16 @@ int on_state(struct bpf_raw_tracepoint_args *ctx)
 	int before = ctx->args[1], after = ctx->args[2];
 	struct conn *c;
 
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
+		process_network();
 	if (after != TCP_CLOSE && after != TCP_FIN_WAIT1 && after != TCP_LAST_ACK)
 		return 0;
 	c = bpf_map_lookup_elem(&conns_by_addr, &sk);
 	if (!c)
 		return 0;
 	close_state(c, (struct sock *)sk, before, after);
-	if (after == TCP_CLOSE && c->open == OPEN_NONE)
+	tls_state(c, (struct sock *)sk, before, after);
+	if (after == TCP_CLOSE && c->open == OPEN_NONE && c->opaque != OPAQUE_TLS)
 		bpf_map_delete_elem(&conns_by_addr, &sk);
 	return 0;
 }
@@ -88,6 +91,8 @@ int on_destroy(struct bpf_raw_tracepoint_args *ctx)
 	if (!c)
 		return 0;
 	exchange_close(c, 0);
+	if (c->opaque == OPAQUE_TLS)
+		tls_destroy(c);
 	bpf_map_delete_elem(&conns_by_addr, &sk);
 	return 0;
 }

@@ -25,11 +25,13 @@
 
 enum tcp_state {
 	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
 	TCP_FIN_WAIT1 = 4,
 	TCP_FIN_WAIT2 = 5,
 	TCP_CLOSE = 7,
 	TCP_CLOSE_WAIT = 8,
 	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -169,11 +171,12 @@ struct linux_binprm {
 
 // The registers at a system call, as amd64 and arm64 lay them out. Only one of the two exists on a given kernel.
 struct pt_regs___amd64 {
-	unsigned long di, si, dx, r10, r8, r9;
+	unsigned long di, si, dx, cx, r10, r8, r9, ax, sp;
 };
 
 struct pt_regs___arm64 {
 	__u64 regs[31];
+	__u64 sp;
 	__u64 orig_x0;
 };
 

@@ -5,9 +5,7 @@
 // are offered again at the same sequence number, and skipped then.
 #pragma once
 
-#include "close.h"
-#include "conn.h"
-#include "data.h"
+#include "tls.h"
 
 enum call_kind {
 	CALL_NONE,
@@ -159,7 +157,7 @@ __noinline int call_payload(struct conn *c, const struct call *call, __u32 seq, 
 	src.kind = call->blind ? SOURCE_NONE : call->segments ? SOURCE_USER_IOVEC : SOURCE_USER;
 	src.base = (void *)call->base;
 	src.segments = call->segments;
-	data(c, &src, dir, seq, len, bpf_get_current_pid_tgid());
+	tls_or_data(c, &src, dir, seq, len, bpf_get_current_pid_tgid());
 	return 0;
 }
 

@@ -55,6 +55,7 @@ static __always_inline void conn_addresses(struct exchange_record *r, struct soc
 static __always_inline void conn_init(struct conn *c, struct sock *sk)
 {
 	c->rec.kind = RECORD_EXCHANGE;
+	c->sk = (__u64)sk;
 	conn_addresses(&c->rec, sk);
 	conn_key(c, (struct tcp_sock *)sk);
 }

@@ -111,6 +111,19 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 	}
 }
 
+// data_tls tells whether a piece begins as a record of TLS does.
+static __always_inline bool data_tls(__u32 dir, __u32 got)
+{
+	const struct window *w = window_of(dir);
+	__u8 type, minor;
+
+	if (!w || got < 5)
+		return false;
+	type = load1(w, CARRY_MAX);
+	minor = load1(w, CARRY_MAX + 2);
+	return type >= 20 && type <= 23 && load1(w, CARRY_MAX + 1) == 3 && minor <= 4 && load1(w, CARRY_MAX + 3) <= 72; // 18 KiB
+}
+
 // data_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; 0 means that
 // it cannot be read. It returns how many bytes are dealt with.
 __noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
@@ -137,6 +150,11 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
 		c->rec.protocol = PROTOCOL_FASTCGI;
 		c->open = OPEN_NONE;
 		return 0;
+	}
+	if (got && !c->spoke && s->state == STREAM_START && data_tls(dir, got)) {
+		c->opaque = OPAQUE_TLS;
+		c->open = OPEN_NONE;
+		return left;
 	}
 	if (request && c->request_ahead && s->state == STREAM_START) { // stray bytes behind a request
 		s->state = STREAM_DONE;

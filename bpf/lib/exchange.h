@@ -62,7 +62,7 @@ static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
 	r->status = 0;
 	r->tgid = c->task >> 32;
 	r->tid = c->task;
-	r->request_seq = seq;
+	r->request_seq = seq + c->wire_shift;
 	r->trace_id[0] = 0;
 	r->trace_id[1] = 0;
 	r->span_id = 0;

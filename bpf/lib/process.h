@@ -111,6 +111,22 @@ static __always_inline void process_fork(struct task_struct *parent, struct task
 	process_send(s, 0);
 }
 
+// process_network is called when the current process listens, connects, or begins TLS. By then its libraries are loaded, as
+// they are not at exec, so this is when user space should look for them, once.
+static __always_inline void process_network(void)
+{
+	const struct proc *p = process_find(bpf_get_current_pid_tgid() >> 32);
+	struct process_space *s;
+
+	if (!process_observed(p) || (p && p->flags & PROC_TLS))
+		return;
+	s = process_room();
+	if (!s)
+		return;
+	process_fill(&s->rec, PROCESS_TLS, (struct task_struct *)bpf_get_current_task());
+	process_send(s, 0);
+}
+
 // Called for every thread; the process is gone with its last one. Its sockets are closed only afterwards.
 static __always_inline void process_exit(struct task_struct *task)
 {
@@ -119,6 +135,7 @@ static __always_inline void process_exit(struct task_struct *task)
 
 	owner_forget(tid);
 	bpf_map_delete_elem(&calls, &tid);
+	bpf_map_delete_elem(&tls_threads, &tid);
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return;
 	s = process_room();

@@ -62,6 +62,7 @@ static __always_inline __u32 source_load(const struct source *src, struct window
 {
 	char *to = w->bytes + CARRY_MAX;
 
+	barrier_var(want); // one register, whose bound the verifier sees
 	if (want > PIECE_MAX)
 		want = PIECE_MAX;
 	switch (src->kind) {

@@ -85,6 +85,11 @@ enum conn_open {
 	OPEN_SHADOW, // an exchange that was pipelined behind another: followed so that pairs stay right, not recorded
 };
 
+enum conn_opaque {
+	OPAQUE_OTHER = 1, // not HTTP/1: never look again
+	OPAQUE_TLS = 2,   // records of TLS (lib/tls.h)
+};
+
 enum request_method {
 	METHOD_OTHER,
 	METHOD_HEAD,    // its response has no body
@@ -97,11 +102,12 @@ struct conn {
 	char heads[REQUEST_MAX + RESPONSE_MAX];
 	// The verifier cannot see that a piece never runs past `heads`: what follows must be at least RESPONSE_MAX long.
 	struct stream stream[2];
+	__u64 sk;      // address of its socket
 	__u64 now;     // of the hook that is at work on the connection
 	__u64 task;    // and its thread, as bpf_get_current_pid_tgid says it
 	__u32 seen[2]; // by direction: sequence number after the last byte looked at
 	__u8 primed;   // bit per direction: `seen` is valid
-	__u8 opaque;   // not HTTP/1: never look again
+	__u8 opaque;   // enum conn_opaque: not parsed any more
 	__u8 spoke;    // has been seen to speak HTTP
 	__u8 open;
 	__u8 done;   // bit per stream index: this message of the open exchange is complete
@@ -114,6 +120,7 @@ struct conn {
 	__u32 ahead_head;   // bit per request counted in `ahead`, oldest lowest: it is a HEAD
 	__u32 next_method;  // method of the request the stream is in
 	__u64 owner;        // of the open exchange: where its context is kept if it is a server's, or 0
+	__u32 wire_shift;   // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
 	__u8 proc_flags;
 	__u8 reserved;
 	__u16 request_id; // of the open exchange, in FastCGI
@@ -173,4 +180,90 @@ struct call {
 	__u8 blind; // the bytes are not in memory of the process
 	__u8 reserved;
 	__u32 seq; // of the next byte to be received, on entry
+};
+
+// One direction of a TLS connection as a sequence of records.
+struct tls_walk {
+	__u32 upto;     // sequence number after the last byte that passed
+	__u32 next;     // of the next byte of a record's header
+	__u32 start;    // of the first byte of that header
+	__u8 header[8]; // its bytes so far
+	__u8 have;      // number of those
+	__u8 primed;    // `upto` is valid
+	__u8 walking;   // `next` is valid
+	__u8 changed;   // ChangeCipherSpec has passed
+	__u8 ready;     // what passes now is application data
+	__u8 reserved[3];
+};
+
+// A record of application data that was received and not yet read as plaintext.
+struct tls_record {
+	__u32 start; // sequence number of its first byte
+	__u32 length;
+};
+
+#define TLS_PENDING_MAX 8
+
+enum tls_begun {
+	TLS_NOT_BEGUN,
+	TLS_BEGUN,  // from its ClientHello on
+	TLS_MIDWAY, // found in the middle
+};
+
+// What is known of a TLS connection besides its ciphertext (a struct conn of the tier) and its plaintext (another).
+struct tls_socket {
+	__u64 object;   // of the library that holds its keys; 0: not known
+	__u32 tgid;     // of the process in which that is
+	__u8 library;   // enum exchange_tls
+	__u8 memory;    // the library does not call the socket: the two were joined by order in time
+	__u8 guessed;   // and nothing that was read has confirmed it yet
+	__u8 begun;     // enum tls_begun
+	__u8 role;      // enum exchange_role; 0: not known
+	__u8 version;   // 12 or 13; 0: not known
+	__u8 keyed;     // the plaintext's connection has a wire key
+	__u8 known[2];  // by direction: `shift` is valid
+	__u8 late;      // plaintext from `late_at` on was taken for sending before it was known where its record begins
+	__u16 overhead; // of a record over its plaintext; 0: not known
+	__u32 shift[2]; // by direction: from a position in the plaintext to that of its record on the wire
+	__u32 plain[2]; // by direction: bytes of plaintext that went through
+	__u32 offered;  // position after the plaintext that was offered for sending
+	__u32 late_at;
+	__u32 left;           // plaintext not yet read of the record read last
+	__u32 pushed, popped; // numbers of `pending`
+	struct tls_record pending[TLS_PENDING_MAX];
+	struct tls_walk walk[2];
+	__u64 told; // when the connection was last reported
+};
+
+struct tls_key {
+	__u64 object;
+	__u64 tgid;
+};
+
+enum tls_kind {
+	TLS_READ,
+	TLS_WRITE,
+	TLS_OTHER, // a handshake: it matters only that the socket is called
+};
+
+// A call of a TLS library between its entry and its return.
+struct tls_call {
+	__u64 object;
+	__u64 buffer;
+	__u64 size;
+	__u64 result; // where the number of bytes is returned; 0: by value
+	__u64 stack;  // stack pointer as it is after the return
+	__u8 kind;
+	__u8 library;
+	__u8 offered; // TLS_WRITE: the core has seen the buffer
+	__u8 reserved[5];
+};
+
+// Calls may nest: a library calls back into its user.
+#define TLS_CALLS_MAX 4
+
+struct tls_thread {
+	__u64 received; // socket that the thread has last received on outside any call, until the next call
+	__u64 depth;
+	struct tls_call calls[TLS_CALLS_MAX];
 };

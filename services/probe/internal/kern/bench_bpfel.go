@@ -28,6 +28,9 @@ const (
 	benchMapProcs          = "procs"
 	benchMapRing           = "ring"
 	benchMapSample         = "sample"
+	benchMapTlsObjects     = "tls_objects"
+	benchMapTlsSockets     = "tls_sockets"
+	benchMapTlsThreads     = "tls_threads"
 	benchMapWindows        = "windows"
 	benchProgGenerate      = "generate"
 	benchProgTrap          = "trap"
@@ -99,6 +102,9 @@ type benchMapSpecs struct {
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
 	Sample       *ebpf.MapSpec `ebpf:"sample"`
+	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -144,6 +150,9 @@ type benchMaps struct {
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
 	Sample       *ebpf.Map `ebpf:"sample"`
+	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -161,6 +170,9 @@ func (m *benchMaps) Close() error {
 		m.Procs,
 		m.Ring,
 		m.Sample,
+		m.TlsObjects,
+		m.TlsSockets,
+		m.TlsThreads,
 		m.Windows,
 	)
 }

@@ -27,6 +27,9 @@ const (
 	btfMapProcessSpace   = "process_space"
 	btfMapProcs          = "procs"
 	btfMapRing           = "ring"
+	btfMapTlsObjects     = "tls_objects"
+	btfMapTlsSockets     = "tls_sockets"
+	btfMapTlsThreads     = "tls_threads"
 	btfMapWindows        = "windows"
 	btfProgOnDestroy     = "on_destroy"
 	btfProgOnReceive     = "on_receive"
@@ -101,6 +104,9 @@ type btfMapSpecs struct {
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -145,6 +151,9 @@ type btfMaps struct {
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -161,6 +170,9 @@ func (m *btfMaps) Close() error {
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.TlsObjects,
+		m.TlsSockets,
+		m.TlsThreads,
 		m.Windows,
 	)
 }

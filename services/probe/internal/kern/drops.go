@@ -18,6 +18,7 @@ func dropReasons() []dropReason {
 		{"unpaired_response", true},  // a response without a request
 		{"pipelined_exchange", true}, // an exchange pipelined behind another one
 		{"adoption", false},          // a client exchange made a root, for its server exchange has made too many or lasts too long
+		{"tls_socket", true},         // plaintext of a TLS connection whose socket is not known
 	}
 }
 

@@ -125,6 +125,9 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 			return nil, newLoadError(t.name, err)
 		}
 	}
+	if err := k.loadObject(object{"tls", loadTls}, o); err != nil {
+		k.degraded = append(k.degraded, fmt.Sprintf("plaintext of TLS libraries: %v", err))
+	}
 	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil { //nolint:gosec // a pid
 		return nil, err
 	}
@@ -204,7 +207,10 @@ func (k *Kern) Decide(tgid uint32, v Verdict) error {
 		p.verdict = 1
 	}
 	if v.Threads {
-		p.flags = 1
+		p.flags |= procThreads
+	}
+	if v.TLS {
+		p.flags |= procTLS
 	}
 	if err := k.maps["procs"].Put(tgid, p.bytes()); err != nil {
 		return fmt.Errorf("decide on process %d: %w", tgid, err)

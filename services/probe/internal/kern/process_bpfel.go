@@ -27,6 +27,9 @@ const (
 	processMapProcessSpace   = "process_space"
 	processMapProcs          = "procs"
 	processMapRing           = "ring"
+	processMapTlsObjects     = "tls_objects"
+	processMapTlsSockets     = "tls_sockets"
+	processMapTlsThreads     = "tls_threads"
 	processMapWindows        = "windows"
 	processProgOnExec        = "on_exec"
 	processProgOnExit        = "on_exit"
@@ -99,6 +102,9 @@ type processMapSpecs struct {
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -143,6 +149,9 @@ type processMaps struct {
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -159,6 +168,9 @@ func (m *processMaps) Close() error {
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.TlsObjects,
+		m.TlsSockets,
+		m.TlsThreads,
 		m.Windows,
 	)
 }

@@ -171,6 +171,8 @@ const (
 	Exec ProcessEvent = 1
 	Fork ProcessEvent = 2 // a new process, not a thread
 	Exit ProcessEvent = 3 // its last thread is gone
+	// NeedsTLS: it listens, connects or begins TLS, and Verdict.TLS was not said: this is the time to look for its TLS libraries
+	NeedsTLS ProcessEvent = 4
 )
 
 // Process is a change in the life of a process (struct process_record of bpf/record.h).
@@ -217,7 +219,14 @@ type Sink interface {
 type Verdict struct {
 	Observe bool // else every hook returns at once
 	Threads bool // one thread serves one request at a time: its client calls inherit the context
+	TLS     bool // its TLS libraries are known: NeedsTLS is not reported
 }
+
+// The flags of a process (enum proc_flags of bpf/record.h).
+const (
+	procThreads = 1 << 0
+	procTLS     = 1 << 3
+)
 
 // The kinds of records (enum record_kind of bpf/record.h).
 const (

@@ -27,6 +27,9 @@ const (
 	syscallMapProcessSpace   = "process_space"
 	syscallMapProcs          = "procs"
 	syscallMapRing           = "ring"
+	syscallMapTlsObjects     = "tls_objects"
+	syscallMapTlsSockets     = "tls_sockets"
+	syscallMapTlsThreads     = "tls_threads"
 	syscallMapWindows        = "windows"
 	syscallProgOnDestroy     = "on_destroy"
 	syscallProgOnEnter       = "on_enter"
@@ -102,6 +105,9 @@ type syscallMapSpecs struct {
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
 	Windows      *ebpf.MapSpec `ebpf:"windows"`
 }
 
@@ -147,6 +153,9 @@ type syscallMaps struct {
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
+	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
+	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
 	Windows      *ebpf.Map `ebpf:"windows"`
 }
 
@@ -163,6 +172,9 @@ func (m *syscallMaps) Close() error {
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.TlsObjects,
+		m.TlsSockets,
+		m.TlsThreads,
 		m.Windows,
 	)
 }

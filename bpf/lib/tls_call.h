@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// TLS connections as their libraries see them: what is handed over for sending is looked at on entry, before the peer can
+// answer it, and counted at return as far as it went; what was received, at return. Positions in the plaintext take the
+// place of sequence numbers, so that a send taken up again counts once.
+#pragma once
+
+#include "tls.h"
+
+// tls_plaintext hands plaintext to the core.
+static __always_inline void tls_plaintext(struct tls_socket *t, struct conn *c, __u32 dir, __u64 buffer, __u32 at, __u32 len)
+{
+	struct source src = {.kind = SOURCE_USER, .base = (void *)buffer};
+
+	if (c->opaque || !len)
+		return;
+	if (c->open == OPEN_NONE) {
+		c->rec.flags &= ~EXCHANGE_KEYED;
+		if (t->keyed && t->known[dir])
+			c->rec.flags |= EXCHANGE_KEYED;
+	}
+	c->wire_shift = t->shift[dir];
+	data(c, &src, dir, at, len, bpf_get_current_pid_tgid());
+}
+
+// tls_offer looks at plaintext that is about to be sent; `taken` tells that the library has it already. It returns 0 if it
+// is too early to look: while the handshake goes on a send is tried in vain, or is what brings it to its end.
+//
+// The record begins where the socket's next byte is, unless the end of the handshake is still held back before it: then
+// tls_rekey finds the place.
+__noinline int tls_offer(__u64 sk, __u64 buffer, __u32 len, __u32 taken)
+{
+	struct tls_socket *t = tls_socket_of(sk);
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u64 key = tls_plain_key(sk);
+	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &key);
+	bool ready;
+	__u32 at;
+
+	if (!t || !c)
+		return 0;
+	ready = t->walk[DIR_TX].ready || t->begun == TLS_MIDWAY;
+	if (!ready && !taken)
+		return 0;
+	at = t->plain[DIR_TX];
+	if ((__s32)(at - t->offered) >= 0) { // else it is offered again
+		t->known[DIR_TX] = ready && !taken;
+		t->shift[DIR_TX] = t->known[DIR_TX] ? BPF_CORE_READ(tp, write_seq) - at : 0;
+		if (!ready && t->memory && !t->late) {
+			t->late = 1;
+			t->late_at = at;
+		}
+	}
+	if ((__s32)(at + len - t->offered) > 0)
+		t->offered = at + len;
+	tls_plaintext(t, c, DIR_TX, buffer, at, len);
+	return 1;
+}
+
+// tls_sent counts what of that was taken.
+__noinline int tls_sent(__u64 sk, __u32 n)
+{
+	struct tls_socket *t = tls_socket_of(sk);
+
+	if (t)
+		t->plain[DIR_TX] += n;
+	return 0;
+}
+
+// tls_fits tells whether a record holds n bytes of plaintext, or more if the reader had no room for them.
+static __always_inline bool tls_fits(struct tls_socket *t, __u32 length, __u32 n, bool full)
+{
+	__u32 over = length - n;
+
+	if (length < n)
+		return false;
+	if (t->version == 13) {
+		t->overhead = TLS_OVERHEAD_13;
+		return over == TLS_OVERHEAD_13 || (full && over > TLS_OVERHEAD_13);
+	}
+	if (full && over > TLS_OVERHEAD_MAX)
+		return true;
+	if (over < TLS_OVERHEAD_MIN || over > TLS_OVERHEAD_MAX)
+		return false;
+	if (!full || !t->overhead)
+		t->overhead = over;
+	return true;
+}
+
+// tls_claim finds the record that n bytes of plaintext were in, which the caller of the library read into `size` bytes.
+static __always_inline bool tls_claim(struct tls_socket *t, __u32 n, __u32 size, __u32 at)
+{
+	bool full = n == size;
+
+	if (t->left >= n) {
+		t->left -= n;
+		return true;
+	}
+	t->left = 0;
+	for (int i = 0; i < TLS_PENDING_MAX && t->popped != t->pushed; i++) {
+		const struct tls_record *r = &t->pending[t->popped++ & (TLS_PENDING_MAX - 1)];
+
+		if (!tls_fits(t, r->length, n, full))
+			continue;
+		t->shift[DIR_RX] = r->start - at;
+		if (full && r->length - n > t->overhead)
+			t->left = r->length - n - t->overhead;
+		return true;
+	}
+	return false;
+}
+
+// tls_received looks at n bytes of plaintext that were read into a buffer of `size`.
+__noinline int tls_received(__u64 sk, __u64 buffer, __u32 n, __u32 size)
+{
+	struct tls_socket *t = tls_socket_of(sk);
+	__u64 key = tls_plain_key(sk);
+	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &key);
+	__u32 at;
+
+	if (!t || !c)
+		return 0;
+	at = t->plain[DIR_RX];
+	t->plain[DIR_RX] += n;
+	t->known[DIR_RX] = tls_claim(t, n, size, at);
+	if (t->known[DIR_RX]) {
+		t->guessed = 0;
+	} else if (t->guessed) {
+		c->open = OPEN_NONE;
+		drop(DROP_TLS_SOCKET);
+		tls_part(t->object, t->tgid);
+		return 0;
+	}
+	tls_plaintext(t, c, DIR_RX, buffer, at, n);
+	return 0;
+}
+
+// tls_register returns an argument (from 0), the stack pointer as it is after the return, or the returned value.
+#define TLS_STACK  -1
+#define TLS_RETURN -2
+
+static __always_inline __u64 tls_register(void *regs, int which)
+{
+	if (bpf_core_field_exists(struct pt_regs___amd64, di)) {
+		const struct pt_regs___amd64 *r = regs;
+
+		switch (which) {
+		case TLS_STACK:
+			return BPF_CORE_READ(r, sp);
+		case TLS_RETURN:
+			return BPF_CORE_READ(r, ax);
+		case 0:
+			return BPF_CORE_READ(r, di);
+		case 1:
+			return BPF_CORE_READ(r, si);
+		case 2:
+			return BPF_CORE_READ(r, dx);
+		case 3:
+			return BPF_CORE_READ(r, cx);
+		default:
+			return BPF_CORE_READ(r, r8);
+		}
+	}
+	if (bpf_core_field_exists(struct pt_regs___arm64, regs)) {
+		const struct pt_regs___arm64 *r = regs;
+
+		if (which == TLS_STACK)
+			return BPF_CORE_READ(r, sp);
+		return BPF_CORE_READ(r, regs[which == TLS_RETURN ? 0 : which]);
+	}
+	return 0;
+}
+
+// tls_stack returns what the stack pointer of the call being entered will be after its return.
+static __always_inline __u64 tls_stack(void *regs)
+{
+	__u64 address = bpf_core_field_exists(struct pt_regs___amd64, di) ? sizeof(__u64) : 0; // which return takes from the stack
+
+	return tls_register(regs, TLS_STACK) + address;
+}
+
+// tls_push makes room for a call on its thread. Calls whose return was missed are below the stack pointer and go; one that is
+// there already was hooked twice (a file that is seen as two).
+static __always_inline struct tls_call *tls_push(struct tls_thread *h, __u64 object, __u64 stack, __u8 kind)
+{
+	struct tls_call *call = NULL;
+
+	for (int i = 0; i < TLS_CALLS_MAX && h->depth; i++) {
+		call = &h->calls[(h->depth - 1) & (TLS_CALLS_MAX - 1)];
+		if (call->stack > stack)
+			break;
+		if (call->stack == stack && call->object == object && call->kind == kind)
+			return NULL;
+		h->depth--;
+	}
+	if (h->depth >= TLS_CALLS_MAX) {
+		drop(DROP_CALL_STATE);
+		return NULL;
+	}
+	return &h->calls[h->depth++ & (TLS_CALLS_MAX - 1)];
+}
+
+// tls_enter is called when a function of a library is entered whose first arguments are its object, a buffer and a size.
+// `result` is where the function says how much it moved, or 0 if it returns that.
+static __always_inline void tls_enter(void *regs, __u8 kind, __u8 library, __u64 result)
+{
+	__u64 id = bpf_get_current_pid_tgid(), object = tls_register(regs, 0), sk, received;
+	struct tls_thread *h;
+	struct tls_call *call;
+
+	if (!process_observed(process_find(id >> 32)))
+		return;
+	h = tls_thread_make(id);
+	if (!h)
+		return;
+	call = tls_push(h, object, tls_stack(regs), kind);
+	if (!call)
+		return;
+	received = h->received;
+	h->received = 0;
+	call->object = object;
+	call->buffer = tls_register(regs, 1);
+	call->size = tls_register(regs, 2);
+	call->result = result;
+	call->stack = tls_stack(regs);
+	call->kind = kind;
+	call->library = library;
+	call->offered = 0;
+	sk = tls_joined(object, id >> 32);
+	if (!sk && received) {
+		tls_join(received, object, id >> 32, library | TLS_BY_MEMORY);
+		sk = received;
+	}
+	if (sk && kind == TLS_WRITE)
+		call->offered = tls_offer(sk, call->buffer, call->size, 0);
+}
+
+// tls_moved returns how many bytes a call that returns has moved.
+static __always_inline __u32 tls_moved(void *regs, const struct tls_call *call)
+{
+	__s32 value = tls_register(regs, TLS_RETURN);
+	__u64 n = 0;
+
+	if (value <= 0 || call->kind == TLS_OTHER)
+		return 0;
+	if (!call->result)
+		return value;
+	return bpf_probe_read_user(&n, sizeof(n), (void *)call->result) ? 0 : n;
+}
+
+static __always_inline void tls_return(void *regs)
+{
+	__u64 id = bpf_get_current_pid_tgid(), stack = tls_register(regs, TLS_STACK), sk;
+	struct tls_thread *h = tls_thread_of(id);
+	struct tls_call *call = NULL;
+	__u32 n;
+
+	if (!h)
+		return;
+	for (int i = 0; i < TLS_CALLS_MAX && h->depth; i++) {
+		call = &h->calls[(h->depth - 1) & (TLS_CALLS_MAX - 1)];
+		if (call->stack >= stack)
+			break;
+		h->depth--; // its return was missed
+	}
+	if (!h->depth || !call || call->stack != stack)
+		return;
+	h->depth--;
+	n = tls_moved(regs, call);
+	if (!n)
+		return;
+	sk = tls_joined(call->object, id >> 32);
+	if (!sk) {
+		drop(DROP_TLS_SOCKET);
+	} else if (call->kind == TLS_READ) {
+		tls_received(sk, call->buffer, n, call->size);
+	} else {
+		if (!call->offered)
+			tls_offer(sk, call->buffer, n, 1);
+		tls_sent(sk, n);
+	}
+}

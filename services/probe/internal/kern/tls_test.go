@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	elffile "github.com/busbar/busbar/services/probe/internal/hook"
+)
+
+// certificate writes the certificate of localhost and its key to a folder and returns their files.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: raw}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// program starts a program that is observed and has its TLS libraries hooked before it does anything of interest: it must print
+// a line when it has loaded them, and then wait for one. It returns what else it prints.
+type program struct {
+	cmd    *exec.Cmd
+	stdin  *os.File
+	lines  *bufio.Reader
+	stderr bytes.Buffer
+}
+
+func (k *Kern) launch(t *testing.T, name string, args ...string) *program {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skip(err)
+	}
+	p := &program{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), path, args...)}
+	in, stdin, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stdin = stdin
+	p.cmd.Stdin, p.cmd.Stderr = in, &p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.lines = bufio.NewReader(stdout)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = in.Close()
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	})
+	p.line(t)
+	pid := uint32(p.cmd.Process.Pid)
+	if err := k.Decide(pid, Verdict{Observe: true, TLS: true}); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *program) line(t *testing.T) string {
+	t.Helper()
+	line, err := p.lines.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", p.cmd.Args, err, p.stderr.String())
+	}
+	return strings.TrimSpace(line)
+}
+
+func (p *program) tell(t *testing.T, line string) {
+	t.Helper()
+	if _, err := fmt.Fprintln(p.stdin, line); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hookFile hooks the TLS functions of a file for the length of the test.
+func (k *Kern) hookFile(t *testing.T, path string) {
+	t.Helper()
+	found, err := elffile.Functions(path, TLSFunctions())
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%s: %v %v", path, found, err)
+	}
+	c, err := k.AttachTLS(path, found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The servers answer requests on kept-alive connections with their own path as body; they print their port.
+const pythonSync = `
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = self.path.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+print("loaded", flush=True); sys.stdin.readline()
+http.server.ThreadingHTTPServer.request_queue_size = 128
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+`
+
+const pythonAsync = `
+import asyncio, ssl, sys
+async def serve(reader, writer):
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = head.split(b" ")[1]
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+async def main():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1], sys.argv[2])
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+print("loaded", flush=True); sys.stdin.readline()
+asyncio.run(main())
+`
+
+const nodeServer = `
+const https = require("https"), fs = require("fs");
+console.log("loaded");
+process.stdin.once("data", () => {
+  const server = https.createServer({cert: fs.readFileSync(process.argv[1]), key: fs.readFileSync(process.argv[2])},
+    (req, res) => { res.setHeader("Content-Length", req.url.length); res.end(req.url); });
+  server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+});
+`
+
+// The clients send to the port a number of requests one after the other on as many connections at once.
+const pythonSyncClient = `
+import http.client, ssl, sys, threading
+context = ssl.create_default_context(cafile=sys.argv[1])
+version = getattr(ssl.TLSVersion, sys.argv[2])
+context.minimum_version = context.maximum_version = version
+print("loaded", flush=True)
+port, connections, requests = map(int, sys.stdin.readline().split())
+def talk(n):
+    c = http.client.HTTPSConnection("localhost", port, context=context)
+    for i in range(requests):
+        c.request("GET", "/%d/%d" % (n, i))
+        assert c.getresponse().read() == b"/%d/%d" % (n, i)
+    c.close()
+threads = [threading.Thread(target=talk, args=(n,)) for n in range(connections)]
+for t in threads: t.start()
+for t in threads: t.join()
+print("done", flush=True); sys.stdin.readline()
+`
+
+const pythonAsyncClient = `
+import asyncio, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[1])
+version = getattr(ssl.TLSVersion, sys.argv[2])
+context.minimum_version = context.maximum_version = version
+print("loaded", flush=True)
+port, connections, requests = map(int, sys.stdin.readline().split())
+async def talk(n):
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
+    for i in range(requests):
+        writer.write(b"GET /%d/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (n, i))
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = b"/%d/%d" % (n, i)
+        assert await reader.readexactly(len(body)) == body
+    writer.close()
+    await writer.wait_closed()
+async def main(): await asyncio.gather(*(talk(n) for n in range(connections)))
+asyncio.run(main())
+print("done", flush=True); sys.stdin.readline()
+`
+
+const nodeClient = `
+const https = require("https"), fs = require("fs");
+const version = {TLSv1_2: "TLSv1.2", TLSv1_3: "TLSv1.3"}[process.argv[2]];
+const ca = fs.readFileSync(process.argv[1]);
+console.log("loaded");
+process.stdin.once("data", async (line) => {
+  const [port, connections, requests] = line.toString().trim().split(" ").map(Number);
+  const get = (agent, path) => new Promise((done, fail) => {
+    https.get({host: "localhost", port, path, agent, ca, minVersion: version, maxVersion: version}, (res) => {
+      let body = ""; res.on("data", (d) => body += d); res.on("end", () => body === path ? done() : fail(new Error(body)));
+    }).on("error", fail);
+  });
+  await Promise.all([...Array(connections).keys()].map(async (n) => {
+    const agent = new https.Agent({keepAlive: true, maxSockets: 1});
+    for (let i = 0; i < requests; i++) await get(agent, ` + "`/${n}/${i}`" + `);
+    agent.destroy();
+  }));
+  console.log("done");
+});
+`
+
+// TestTLSLibraries has every client talk to every server, many connections at once, and expects all exchanges of both sides with
+// the same wire keys, each on its own connection.
+func TestTLSLibraries(t *testing.T) {
+	const connections, requests = 50, 4
+	libpython := map[string][]string{
+		"python sync": {"python3", "-c", pythonSync}, "python asyncio": {"python3", "-c", pythonAsync}, "node": {"node", "-e", nodeServer},
+	}
+	clients := map[string][]string{
+		"python sync": {"python3", "-c", pythonSyncClient}, "python asyncio": {"python3", "-c", pythonAsyncClient}, "node": {"node", "-e", nodeClient},
+	}
+	cert, key := certificate(t)
+	eachTier(t, func(tt *testing.T, tier string) {
+		k, r := start(tt, Options{Tier: tier})
+		hooked := map[string]bool{}
+		for server, serverArgs := range libpython {
+			s := k.launch(tt, serverArgs[0], append(serverArgs[1:], cert, key)...)
+			k.hookMapped(tt, s, hooked)
+			s.tell(tt, "go")
+			port, err := strconv.Atoi(s.line(tt))
+			if err != nil {
+				tt.Fatal(err)
+			}
+			for client, clientArgs := range clients {
+				for _, version := range []string{"TLSv1_2", "TLSv1_3"} {
+					tt.Run(client+" to "+server+" "+version, func(t *testing.T) {
+						before := len(r.exchanges)
+						c := k.launch(t, clientArgs[0], append(clientArgs[1:], cert, version)...)
+						k.hookMapped(tt, c, hooked)
+						c.tell(t, fmt.Sprint(port, connections, requests))
+						if line := c.line(t); line != "done" {
+							t.Fatal(line)
+						}
+						checkTLS(t, r, before, uint16(port), connections, requests)
+						if t.Failed() {
+							t.Log(k.Drops(), k.Blemishes())
+						}
+					})
+				}
+			}
+		}
+	})
+}
+
+// hookMapped hooks what a process has mapped, once.
+func (k *Kern) hookMapped(t *testing.T, p *program, hooked map[string]bool) {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		at := strings.IndexByte(line, '/')
+		if at < 0 || !strings.Contains(line[:at], "r-xp") {
+			continue
+		}
+		path := strings.TrimSpace(line[at:])
+		if base := filepath.Base(path); hooked[path] || !strings.HasPrefix(base, "libssl") && !strings.HasPrefix(base, "libgnutls") && base != "node" {
+			continue
+		}
+		hooked[path] = true
+		k.hookFile(t, path)
+	}
+}
+
+func checkTLS(t *testing.T, r *recorder, before int, port uint16, connections, requests int) {
+	t.Helper()
+	at := ends{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
+	_ = at
+	var client, server map[string]seen
+	until(t, func() bool {
+		client, server = map[string]seen{}, map[string]seen{}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, e := range r.exchanges[before:] {
+			if e.Protocol != HTTP {
+				continue
+			}
+			line, _, _ := strings.Cut(e.request, "\r\n")
+			if e.Role == Client && e.RemotePort == port {
+				client[line] = e
+			} else if e.Role == Server && e.LocalPort == port {
+				server[line] = e
+			}
+		}
+		return len(client) == connections*requests && len(server) == connections*requests
+	}, func() { t.Errorf("%d client and %d server exchanges, want %d", len(client), len(server), connections*requests) })
+	wrong, unkeyed, parentless := 0, 0, 0
+	for line, c := range client {
+		s, ok := server[line]
+		switch {
+		case !ok:
+		case c.Local() != s.Remote() || c.Remote() != s.Local() || c.TLS == 0 || s.TLS == 0 || c.Status != 200 || s.Status != 200:
+			wrong++
+			t.Log(line, c.Local(), s.Remote(), c.Remote(), s.Local(), c.TLS, s.TLS, c.Status, s.Status)
+		case c.Flags&Keyed == 0 || s.Flags&Keyed == 0:
+			unkeyed++
+			if unkeyed < 4 {
+				t.Log("unkeyed", line, c.Flags&Keyed != 0, s.Flags&Keyed != 0)
+			}
+		case c.RequestSeq != s.RequestSeq:
+			wrong++
+			t.Log(line, "key", c.RequestSeq-c.OpenerISN, s.RequestSeq-c.OpenerISN)
+		case s.ParentSpanID != c.SpanID:
+			parentless++
+		}
+	}
+	if wrong > 0 || unkeyed > 0 || parentless > 0 {
+		t.Errorf("%d wrong, %d without key, %d without parent", wrong, unkeyed, parentless)
+	}
+}
