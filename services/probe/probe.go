@@ -27,6 +27,7 @@ import (
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/services/probe/internal/agent"
+	"github.com/busbar/busbar/services/probe/internal/hook"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 	"github.com/busbar/busbar/services/probe/internal/proc"
 	"github.com/busbar/busbar/services/probe/internal/sel"
@@ -73,6 +74,7 @@ type probe struct {
 	bus       *bus.Bus
 	kern      *kern.Kern
 	agent     *agent.Agent
+	hooks     *hook.Hooks
 	observing atomic.Bool
 }
 
@@ -80,10 +82,11 @@ type probe struct {
 func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	processes := proc.Default(p.Node)
 	processes.Root = p.ProcRoot
+	p.hooks = hook.New(p.ProcRoot, p.log, hook.TLS(kern.TLSFunctions(), p.kern.AttachTLS))
 	var err error
 	p.agent, err = agent.New(agent.Config{
 		Node: p.Node, Run: p.run, Root: p.Root, Self: uint32(os.Getpid()), SpoolBytes: p.SpoolBytes, Proc: processes, //nolint:gosec // a pid
-		Log: p.log, Metrics: p.metrics,
+		Hooks: p.hooks, Log: p.log, Metrics: p.metrics,
 	}, p.kern, p.bus, selector)
 	if err != nil {
 		return err
@@ -96,6 +99,7 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	defer p.observing.Store(false)
 	var group run.Group
 	group.Add("agent", p.agent.Run)
+	group.Add("hooks", p.hooks.Run)
 	group.Add("heartbeat", p.beat)
 	if len(p.Paths) > 0 {
 		group.Add("resources", p.watch)
@@ -140,6 +144,7 @@ func (p *probe) beat(ctx context.Context) error {
 				"observed_processes": strconv.Itoa(s.Observed),
 				"sdk_processes":      strconv.Itoa(s.Exporting),
 				"exchanges":          strconv.FormatUint(s.Exchanges, 10),
+				"hooked_files":       strconv.Itoa(p.hooks.Files()),
 				"batches":            strconv.FormatUint(s.Batches, 10),
 				"spool_bytes":        strconv.Itoa(s.SpoolBytes),
 			}

@@ -37,6 +37,9 @@ type Kernel interface {
 	Blemishes() map[string]uint64
 }
 
+// Hooks are asked to hook the libraries of a process, soon. Look must not wait.
+type Hooks interface{ Look(pid uint32) }
+
 // Config says how an Agent works.
 type Config struct {
 	Node       string       // name of the machine
@@ -44,6 +47,7 @@ type Config struct {
 	Root       subject.Root // of what is published
 	Self       uint32       // process that is never observed
 	SpoolBytes int          // kept while the bus is away
+	Hooks      Hooks        // of libraries; nil: none
 	Proc       proc.Config
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
@@ -172,6 +176,9 @@ func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
 	}
 	a.exchanges++
 	a.notice(w, e)
+	if e.Protocol == kern.TLS {
+		a.missPlaintext(w)
+	}
 	if a.batch.Full() {
 		a.flush()
 		a.upkeep(time.Now())
@@ -187,7 +194,11 @@ func (a *Agent) Process(p *kern.Process, file, _, env []byte) {
 			Environment: env, EnvCut: len(env) >= maxEnv,
 		}))
 	case kern.Fork:
-		a.meet(a.table.Fork(proc.Fork{PID: p.TGID, Parent: p.Parent, StartNanos: p.Started}))
+		a.meetChild(a.table.Fork(proc.Fork{PID: p.TGID, Parent: p.Parent, StartNanos: p.Started}), p.Parent)
+	case kern.NeedsTLS:
+		if w := a.watched[p.TGID]; w != nil {
+			a.lookInto(w)
+		}
 	case kern.Exit:
 		a.table.Exit(p.TGID)
 		if w := a.watched[p.TGID]; w != nil {

@@ -23,6 +23,7 @@ type watched struct {
 	told     *kern.Verdict // what the kernel was told last
 	sdk      configv1.Instrumentation_Sdk
 	exports  sdk.Signals // what its SDK was seen to export
+	looked   time.Time   // when its libraries were last looked for; zero: not since its exec
 	// announced is what was last published about it.
 	announced eventv1.ProcessEvent_Kind
 }
@@ -30,7 +31,7 @@ type watched struct {
 // meetAll takes in the processes that ran before the agent, and announces those that listen: they are the services of the node.
 func (a *Agent) meetAll() {
 	for p := range a.table.All {
-		a.meet(p)
+		a.lookInto(a.meet(p))
 	}
 	if a.selector.NeedsPorts() {
 		a.watchPorts()
@@ -58,6 +59,35 @@ func (a *Agent) meet(p *proc.Process) *watched {
 	a.judge(w, func() []uint16 { return nil })
 	a.tell(w, w.observed || a.selector.NeedsPorts() && p.PID() != a.cfg.Self)
 	return w
+}
+
+// meetChild begins to watch a forked process. It has its parent's libraries.
+func (a *Agent) meetChild(p *proc.Process, parent uint32) {
+	w := a.meet(p)
+	if before := a.watched[parent]; before != nil && !before.looked.IsZero() {
+		w.looked = before.looked
+		a.tell(w, w.told != nil && w.told.Observe)
+	}
+}
+
+// lookInto has the libraries of a process hooked if it is observed. What it loads later is found when its plaintext is missed.
+func (a *Agent) lookInto(w *watched) {
+	if a.cfg.Hooks == nil || w.told == nil || !w.told.Observe {
+		return
+	}
+	w.looked = time.Now()
+	a.cfg.Hooks.Look(w.process.PID())
+	a.tell(w, true)
+}
+
+// lookAgainAfter is how often at most a process is looked into again because its plaintext is missed.
+const lookAgainAfter = time.Minute
+
+// missPlaintext is called when a process has had a connection whose plaintext was not seen.
+func (a *Agent) missPlaintext(w *watched) {
+	if time.Since(w.looked) >= lookAgainAfter {
+		a.lookInto(w)
+	}
 }
 
 // firstTraffic makes the decision that counts: by now the process is what it is going to be, and shows where it listens.
@@ -127,7 +157,9 @@ func (a *Agent) judge(w *watched, listening func() []uint16) {
 // tell brings the kernel to observe a process or not. Threads hand their context to the client exchanges they make, except in Go,
 // where a thread serves many requests in turns.
 func (a *Agent) tell(w *watched, observe bool) {
-	v := kern.Verdict{Observe: observe, Threads: observe && w.process.Info.GetLanguage() != eventv1.Language_LANGUAGE_GO}
+	v := kern.Verdict{
+		Observe: observe, Threads: observe && w.process.Info.GetLanguage() != eventv1.Language_LANGUAGE_GO, TLS: !w.looked.IsZero(),
+	}
 	if w.process.Ended() || w.told != nil && v == *w.told {
 		return
 	}
@@ -135,7 +167,11 @@ func (a *Agent) tell(w *watched, observe bool) {
 		a.cfg.Log.Debug("verdict not applied", "pid", w.process.PID(), "error", err)
 		return // the map is full; what is not selected is dropped here instead
 	}
+	became := observe && w.told != nil && !w.told.Observe
 	w.told = &v
+	if became {
+		a.lookInto(w)
+	}
 }
 
 // forget takes the verdict on a process that has ended out of the kernel. The kernel does so itself, unless the process ended while

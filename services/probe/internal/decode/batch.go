@@ -11,6 +11,7 @@ import (
 	"github.com/busbar/busbar/services/probe/internal/fcgihead"
 	"github.com/busbar/busbar/services/probe/internal/httphead"
 	"github.com/busbar/busbar/services/probe/internal/kern"
+	"github.com/busbar/busbar/services/probe/internal/tlshead"
 )
 
 // Bounds of a batch. The bus refuses 512 KiB; the largest exchange and the largest process add some 20 KiB to what is there when
@@ -57,7 +58,7 @@ type parsers struct {
 	tls func(client, server []byte) (serverName []byte, version uint16, ok bool)
 }
 
-func heads() parsers { return parsers{fastCGI: fcgihead.Parse} }
+func heads() parsers { return parsers{fastCGI: fcgihead.Parse, tls: tlshead.Parse} }
 
 // NewBatch returns an empty batch.
 func NewBatch() *Batch {

@@ -333,7 +333,9 @@ func checkTLS(t *testing.T, r *recorder, before int, port uint16, connections, r
 			}
 		}
 		return len(client) == connections*requests && len(server) == connections*requests
-	}, func() { t.Errorf("%d client and %d server exchanges, want %d", len(client), len(server), connections*requests) })
+	}, func() {
+		t.Errorf("%d client and %d server exchanges, want %d", len(client), len(server), connections*requests)
+	})
 	wrong, unkeyed, parentless := 0, 0, 0
 	for line, c := range client {
 		s, ok := server[line]

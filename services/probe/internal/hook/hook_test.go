@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestParseMaps(t *testing.T) {
+	text := `55d0c0a00000-55d0c0a28000 r--p 00000000 fd:00 100                        /usr/sbin/nginx
+55d0c0a28000-55d0c0b00000 r-xp 00028000 fd:00 100                        /usr/sbin/nginx
+7f3200000000-7f3200010000 rw-p 00000000 00:00 0 
+7f32d3f06000-7f32d3f60000 r-xp 0001e000 00:2f 4711                       /usr/lib/with space/libssl.so.3 (deleted)
+7f32d4000000-7f32d4010000 r-xp 0001e000 00:2f 4711                       /usr/lib/with space/libssl.so.3 (deleted)
+7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]
+cut off`
+	want := []mapping{
+		{fileID{"fd:00", "100"}, "/usr/sbin/nginx", "55d0c0a28000-55d0c0b00000", true},
+		{fileID{"00:2f", "4711"}, "/usr/lib/with space/libssl.so.3 (deleted)", "7f32d3f06000-7f32d3f60000", false},
+	}
+	if diff := cmp.Diff(want, parseMaps([]byte(text), "/usr/sbin/nginx"), cmp.AllowUnexported(mapping{}, fileID{})); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func FuzzParseMaps(f *testing.F) {
+	f.Add([]byte("55d0c0a28000-55d0c0b00000 r-xp 00028000 fd:00 100    /usr/sbin/nginx\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, m := range parseMaps(text, "/x") {
+			if m.path == "" || m.path[0] != '/' || m.addresses == "" {
+				t.Errorf("%+v", m)
+			}
+		}
+	})
+}
+
+// kernel is what hooks are made with in these tests.
+type kernel struct {
+	attached chan string
+	closed   chan string
+}
+
+func (k *kernel) kind(fail bool) Kind {
+	executable, _ := os.Executable()
+	return Kind{
+		Wanted: func(path string, isExecutable bool) bool { return path == executable && isExecutable },
+		Attach: func(path string) (io.Closer, error) {
+			k.attached <- path
+			if fail {
+				return nil, errors.New("refused")
+			}
+			return k, nil
+		},
+	}
+}
+
+func (k *kernel) Close() error {
+	k.closed <- "closed"
+	return nil
+}
+
+// start runs hooks until the returned function is called.
+func start(t *testing.T, h *Hooks) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestOnce looks at this very process twice: its file is hooked once, and let go of at the end.
+func TestOnce(t *testing.T) {
+	k := &kernel{make(chan string, 8), make(chan string, 8)}
+	h := New("/proc", slog.New(slog.DiscardHandler), k.kind(false))
+	stop := start(t, h)
+	h.Look(uint32(os.Getpid()))
+	select {
+	case path := <-k.attached:
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the executable of the test is not hooked")
+	}
+	h.Look(uint32(os.Getpid()))
+	h.Look(1 << 30) // nobody
+	stop()
+	if len(k.attached) != 0 || len(k.closed) != 1 || h.Files() != 0 {
+		t.Errorf("%d further files, %d closed, %d left", len(k.attached), len(k.closed), h.Files())
+	}
+}
+
+// TestRefused has a file that cannot be hooked: that is said once, and not tried again.
+func TestRefused(t *testing.T) {
+	k := &kernel{make(chan string, 8), make(chan string, 8)}
+	h := New("/proc", slog.New(slog.DiscardHandler), k.kind(true))
+	h.look(uint32(os.Getpid()))
+	h.look(uint32(os.Getpid()))
+	if len(k.attached) != 1 || h.Files() != 0 {
+		t.Errorf("tried %d times, %d hooked", len(k.attached), h.Files())
+	}
+}
+
+// TestSweep has a file that nobody maps any more: it is let go of at the second sweep, the others stay.
+func TestSweep(t *testing.T) {
+	k := &kernel{make(chan string, 8), make(chan string, 8)}
+	h := New("/proc", slog.New(slog.DiscardHandler), k.kind(false))
+	h.look(uint32(os.Getpid()))
+	gone := fileID{"ff:ff", "1"}
+	h.files[gone] = &file{hooks: []io.Closer{k}}
+	h.hooked.Add(1)
+	h.sweep()
+	if len(k.closed) != 0 || h.files[gone] == nil {
+		t.Fatal("gone after one sweep")
+	}
+	h.sweep()
+	if len(k.closed) != 1 || h.files[gone] != nil || h.Files() != 1 {
+		t.Errorf("%d closed, %d left", len(k.closed), h.Files())
+	}
+}
+
+func TestFunctions(t *testing.T) {
+	libc := ""
+	for _, pattern := range []string{"/lib/*-linux-gnu/libc.so.6", "/lib*/libc.so.6"} {
+		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+			libc = found[0]
+		}
+	}
+	if libc == "" {
+		t.Skip("no libc.so.6 here")
+	}
+	found, err := Functions(libc, []string{"malloc", "free", "SSL_read"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for name, offset := range found {
+		names = append(names, name)
+		if offset == 0 {
+			t.Errorf("%s at 0", name)
+		}
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"free", "malloc"}) {
+		t.Error(names)
+	}
+	if found, err := Functions("hook_test.go", []string{"malloc"}); err == nil {
+		t.Errorf("of a text: %v", found)
+	}
+}
