@@ -115,8 +115,8 @@ func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Age
 		table: table, watched: map[uint32]*watched{}, selector: selector, listeners: sel.NewListeners(cfg.Proc.Root),
 		batch: decode.NewBatch(), clock: clock, ticked: time.Now(), swept: time.Now(),
 	}
-	a.spool = newSpool(cfg.SpoolBytes, out, a.losses.add)
-	a.outbox = newOutbox(cfg, a.spool)
+	a.spool = newSpool(cfg.SpoolBytes, out, a.losses.addMessage)
+	a.outbox = newOutbox(cfg, a.spool, a.losses)
 	if err := table.Scan(); err != nil {
 		return nil, err
 	}
@@ -243,7 +243,6 @@ func (a *Agent) tick(now time.Time) {
 	}
 	a.losses.addKernel(a.kernel.Drops())
 	a.metrics.blemish(a.kernel.Blemishes())
-	a.outbox.dropped = a.losses.snapshot()
 	if a.selector.NeedsPorts() {
 		a.watchPorts()
 	}

@@ -35,11 +35,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(busRole); dir != "" {
-		if err := serveBus(dir); err != nil {
-			panic(err)
+	for role, play := range map[string]func(string) error{busRole: serveBus, httpRole: serveHTTP} {
+		if arg := os.Getenv(role); arg != "" {
+			if err := play(arg); err != nil {
+				panic(err)
+			}
+			return
 		}
-		return
 	}
 	goleak.VerifyTestMain(m)
 }

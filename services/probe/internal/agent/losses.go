@@ -6,6 +6,8 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/metric"
 )
 
@@ -18,6 +20,7 @@ type losses struct {
 
 	mu       sync.Mutex
 	byReason map[string]uint64
+	copied   map[string]uint64 // of byReason as it is, or nil
 	kernel   map[string]uint64 // the kernel's counters as they were last
 }
 
@@ -33,7 +36,16 @@ func (l *losses) add(reason string, n int) {
 	l.drops.Add(stage, reason, n)
 	l.mu.Lock()
 	l.byReason[reason] += uint64(n)
+	l.copied = nil
 	l.mu.Unlock()
+}
+
+// addMessage counts what was in a message. Process events have a reason of their own, so that the others add up to exchanges.
+func (l *losses) addMessage(reason string, m bus.Msg) {
+	if m.Header[bus.HeaderSchema] == subject.SchemaProcesses {
+		reason += "_process"
+	}
+	l.add(reason, m.Items)
 }
 
 // addKernel takes in the kernel's counters, which only grow.
@@ -44,9 +56,12 @@ func (l *losses) addKernel(counters map[string]uint64) {
 	}
 }
 
-// snapshot returns the counts so far, without zeros.
+// snapshot returns the counts so far, without zeros. It is not to be changed.
 func (l *losses) snapshot() map[string]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return maps.Clone(l.byReason)
+	if l.copied == nil {
+		l.copied = maps.Clone(l.byReason)
+	}
+	return l.copied
 }

@@ -19,7 +19,7 @@ import (
 type outbox struct {
 	cfg             Config
 	spool           *spool
-	dropped         map[string]uint64 // losses so far; replaced, never changed
+	losses          *losses
 	exchangeSeq     uint64
 	processSeq      uint64
 	exchangeSubject string
@@ -28,8 +28,8 @@ type outbox struct {
 	unsent          bool   // the spool has something that it was not told to send
 }
 
-func newOutbox(cfg Config, s *spool) outbox {
-	return outbox{cfg: cfg, spool: s, exchangeSubject: cfg.Root.RawExchange(cfg.Node), processSubject: cfg.Root.RawProcess(cfg.Node)}
+func newOutbox(cfg Config, s *spool, l *losses) outbox {
+	return outbox{cfg: cfg, spool: s, losses: l, exchangeSubject: cfg.Root.RawExchange(cfg.Node), processSubject: cfg.Root.RawProcess(cfg.Node)}
 }
 
 // exchanges sends a batch. The caller resets it.
@@ -61,7 +61,7 @@ func (o *outbox) processes(events []*eventv1.ProcessEvent) error {
 }
 
 func (o *outbox) origin(sequence uint64) *eventv1.Origin {
-	return &eventv1.Origin{Node: o.cfg.Node, Run: o.cfg.Run, Sequence: sequence, Dropped: o.dropped}
+	return &eventv1.Origin{Node: o.cfg.Node, Run: o.cfg.Run, Sequence: sequence, Dropped: o.losses.snapshot()}
 }
 
 // id is "<node>/<run>/<sequence>", with the kind before the sequence where it is not an exchange: both kinds go into one stream.

@@ -29,7 +29,7 @@ type Publisher interface {
 type spool struct {
 	limit int
 	out   Publisher
-	lost  func(reason string, items int)
+	lost  func(reason string, m bus.Msg)
 	wake  chan struct{} // there is something to do; holds one token
 
 	mu      sync.Mutex
@@ -40,7 +40,7 @@ type spool struct {
 	eager   bool      // run waits for flights to end: for room, or for the last one
 }
 
-func newSpool(limit int, out Publisher, lost func(reason string, items int)) *spool {
+func newSpool(limit int, out Publisher, lost func(reason string, m bus.Msg)) *spool {
 	return &spool{limit: limit, out: out, lost: lost, wake: make(chan struct{}, 1)}
 }
 
@@ -56,7 +56,7 @@ func (s *spool) put(m bus.Msg) {
 // trim drops the oldest messages until the rest is within the limit. The caller holds mu.
 func (s *spool) trim() {
 	for s.bytes > s.limit {
-		s.lost("spool", s.pop().Items)
+		s.lost("spool", s.pop())
 	}
 }
 
@@ -139,10 +139,10 @@ func (s *spool) finish(m bus.Msg, err error) bool {
 	case err == nil:
 		return s.eager
 	case errors.Is(err, bus.ErrTooLarge):
-		s.lost("too_large", m.Items)
+		s.lost("too_large", m)
 		return s.eager
 	case errors.Is(err, bus.ErrClosed):
-		s.lost("shutdown", m.Items)
+		s.lost("shutdown", m)
 		return s.eager
 	case !errors.Is(err, bus.ErrWindowFull):
 		s.resume = time.Now().Add(retryPause)
@@ -164,7 +164,7 @@ func (s *spool) abandon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.waiting.Len() > 0 {
-		s.lost("shutdown", s.pop().Items)
+		s.lost("shutdown", s.pop())
 	}
 }
 

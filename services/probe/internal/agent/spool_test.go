@@ -72,7 +72,7 @@ type harness struct {
 func start(t *testing.T, room, window int) *harness {
 	t.Helper()
 	h := &harness{bus: &fakeBus{window: window, flying: map[string]func(error){}}, lost: map[string]int{}, done: make(chan struct{})}
-	h.spool = newSpool(room*(messageBytes+10)+messageBytes/2, h.bus, func(reason string, n int) { h.lost[reason] += n })
+	h.spool = newSpool(room*(messageBytes+10)+messageBytes/2, h.bus, func(reason string, m bus.Msg) { h.lost[reason] += m.Items })
 	ctx, stop := context.WithCancel(t.Context())
 	h.stop = stop
 	go func() {

@@ -232,12 +232,13 @@ func (a *Agent) flushEvents() {
 	n := len(a.events)
 	if a.spool.size() > a.cfg.SpoolBytes/2 {
 		a.outbox.processSeq++
-		a.losses.add("process_events", n)
+		a.losses.add("spool_process", n)
 	} else if err := a.outbox.processes(a.events); err != nil {
 		a.cfg.Log.Error("process events not encoded", "error", err)
-		a.losses.add("unencoded", n)
+		a.losses.add("unencoded_process", n)
+	} else {
+		a.metrics.processEvents.Add(float64(n))
 	}
-	a.metrics.processEvents.Add(float64(n))
 	a.events, a.eventSize = nil, 0
 }
 

@@ -29,9 +29,9 @@ func collects(p *eventv1.Process) bool {
 	name := program(p)
 	switch {
 	case slices.Contains(collectors(), name),
-		strings.HasPrefix(name, "otelcol"), // otelcol, otelcol-contrib, otelcol-k8s, ...
+		strings.HasPrefix(name, "otelcol"),                     // otelcol, otelcol-contrib, otelcol-k8s, ...
 		strings.Contains(p.GetExecutable(), "/datadog-agent/"), // agent, trace-agent, process-agent, ...
-		p.GetCommand() == "fluentd": // a script
+		p.GetCommand() == "fluentd":                            // a script
 		return true
 	}
 	return false
