@@ -9,8 +9,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/busbar/busbar/services/probe"
 )
@@ -28,9 +34,17 @@ func play(role string, args []string) error {
 		return errors.Join(err, playClient(args[0], n))
 	case "exporter":
 		return playExporter(args[0])
+	case "relay":
+		return playRelay(args[0])
+	case "crowd":
+		n, err := strconv.Atoi(args[0])
+		return errors.Join(err, playCrowd(n))
+	case "island":
+		return playIsland()
 	case "probe":
 		cfg := probe.Default()
-		cfg.Bus.URL = args[0]
+		cfg.Bus.URL, cfg.Node = args[0], "here"
+		cfg.Attached = func(tier string) { fmt.Println(tier) }
 		return probe.Run(context.Background(), cfg)
 	}
 	return fmt.Errorf("unknown role %q", role)
@@ -54,6 +68,74 @@ func playServer() error {
 			_, _ = io.WriteString(w, "body")
 		}
 	}))
+}
+
+// playRelay hands requests on to another server, on connections that it keeps, and prints where it listens.
+func playRelay(upstream string) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(ln.Addr())
+	return http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // of a test
+		resp, err := http.Get(upstream + r.URL.Path) //nolint:noctx,gosec // of a test
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(w, resp.Body)
+	}))
+}
+
+// playCrowd starts processes that live as long as it does, and prints how many.
+func playCrowd(n int) error {
+	runtime.LockOSThread() // they die with the thread that started them
+	for range n {
+		cmd := exec.Command("sleep", "3600") //nolint:noctx // of a test
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+	}
+	fmt.Println(n)
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// playIsland talks to itself in namespaces of its own, and ends with its input.
+func playIsland() error {
+	if err := errors.Join(unix.Sethostname([]byte("island")), loopback()); err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:80")
+	if err != nil {
+		return err
+	}
+	go func() {
+		_ = http.Serve(ln, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) //nolint:gosec // of a test
+	}()
+	if err := get("127.0.0.1", "/island"); err != nil {
+		return err
+	}
+	fmt.Println(os.Getpid())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// loopback brings up the loopback device of a new network namespace.
+func loopback() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
 }
 
 // playExporter exports traces as an SDK does, between two requests.

@@ -56,9 +56,19 @@ func needKernel(t testing.TB) {
 // actor starts this binary in a role and returns the first line it prints.
 func actor(t testing.TB, role string, args ...string) (pid uint32, line string, wait func() error) {
 	t.Helper()
+	return actorIn(t, nil, role, args...)
+}
+
+// actorIn starts an actor in a setting of its own.
+func actorIn(t testing.TB, attr *syscall.SysProcAttr, role string, args ...string) (pid uint32, line string, wait func() error) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "PROBE_TEST_ROLE="+role, "OTEL_SERVICE_NAME=test-"+role)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.SysProcAttr = os.Stderr, attr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +78,7 @@ func actor(t testing.TB, role string, args ...string) (pid uint32, line string, 
 	}
 	wait = sync.OnceValue(cmd.Wait)
 	t.Cleanup(func() {
+		in.Close()
 		_ = cmd.Process.Kill()
 		_ = wait()
 	})

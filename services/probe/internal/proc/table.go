@@ -144,7 +144,7 @@ func (t *Table) Exit(pid uint32) *Process {
 }
 
 // Settle looks a second time at a process that has just shown its first traffic. By then it has loaded its runtime, taken its
-// final name and been moved to its cgroup, none of which is so at exec.
+// final name, been moved to its cgroup and named its host, none of which is so at exec.
 func (t *Table) Settle(p *Process) {
 	if p.settled {
 		return
@@ -168,6 +168,7 @@ func (t *Table) Settle(p *Process) {
 	if data, err := readBounded(dir+"/environ", maxEnviron); err == nil {
 		p.SDK = sdk.Parse(data)
 	}
+	info.HostName = t.hostName(dir, info.GetHostName())
 	p.Info = info
 }
 
