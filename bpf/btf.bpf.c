@@ -125,6 +125,7 @@ int BPF_PROG(on_destroy, struct sock *sk)
 {
 	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, 0);
 
+	goroutine_forget((__u64)sk);
 	if (!c)
 		return 0;
 	exchange_close(c, 0);

@@ -94,6 +94,15 @@ struct {
 	__type(value, struct heir);
 } heirs SEC(".maps");
 
+// socket -> goroutine for which the next request is sent on it, where another one sends it. Deleted by that request and
+// with the socket; full: the request gets no parent, and it is counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct caller);
+} callers SEC(".maps");
+
 // wire key -> context of a client exchange of this node, for its server half. Deleted when the client exchange ends, at
 // the latest with its connection; full: the server half gets no parent, and it is counted.
 struct {

@@ -149,9 +149,11 @@ struct proc {
 	__u8 flags;
 	__u16 goid;        // offset in runtime.g
 	__u16 parent_goid; // the same; 0: this version of Go does not tell
-	__u16 reserved;
+	__u8 m_p;          // offset in runtime.m, in words
+	__u8 goid_cache;   // offset in runtime.p, in words; 0: which goroutine is younger cannot be told
+	__u64 goid_gen;    // address of the counter of goroutine ids; 0: not known
 };
-_Static_assert(sizeof(struct proc) == 8, "proc");
+_Static_assert(sizeof(struct proc) == 16, "proc");
 
 // Why something that should have become (part of) a record did not. Counted per CPU in map `drops`.
 enum drop_reason {

@@ -88,6 +88,7 @@ int on_destroy(struct bpf_raw_tracepoint_args *ctx)
 	__u64 sk = ctx->args[0];
 	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &sk);
 
+	goroutine_forget(sk);
 	if (!c)
 		return 0;
 	exchange_close(c, 0);

@@ -12,6 +12,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#define KERNEL_STACK (16 << 10) // bytes of a task's stack in the kernel
+
 #define AF_INET      2
 #define AF_INET6     10
 #define IPPROTO_TCP  6
@@ -154,6 +156,7 @@ struct thread_info {
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	int pid;
 	int tgid;
 	char comm[16];
@@ -171,7 +174,7 @@ struct linux_binprm {
 
 // The registers at a system call, as amd64 and arm64 lay them out. Only one of the two exists on a given kernel.
 struct pt_regs___amd64 {
-	unsigned long di, si, dx, cx, r10, r8, r9, ax, sp;
+	unsigned long di, si, dx, cx, r10, r8, r9, r14, ax, sp;
 };
 
 struct pt_regs___arm64 {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "drop.h"
+#include "goroutine.h"
 #include "ids.h"
 #include "maps.h"
 #include "owner.h"
@@ -69,7 +70,7 @@ static __always_inline bool context_adopt(struct owner *o, const struct exchange
 	return true;
 }
 
-static __always_inline void context_client(struct exchange_record *r, const struct wire_key *key, struct owner *o)
+static __always_inline void context_client(struct exchange_record *r, const struct wire_key *key, struct owner *o, __u8 how)
 {
 	struct half half = {};
 
@@ -80,7 +81,7 @@ static __always_inline void context_client(struct exchange_record *r, const stru
 		r->parent_span_id = o->span_id;
 		if (r->context != CONTEXT_HEADER) {
 			r->trace_flags = o->trace_flags;
-			r->context = CONTEXT_THREAD;
+			r->context = how;
 		}
 	} else if (r->context != CONTEXT_HEADER) {
 		context_root(r, key);
@@ -95,20 +96,22 @@ static __always_inline void context_client(struct exchange_record *r, const stru
 		drop(DROP_HALF_STATE);
 }
 
-// context_settle settles the context of an exchange whose request head was completed by `task`. It returns under which
-// owner a server exchange left its context, 0 if under none; context_end wants it back. A function of its own so that
-// the verifier looks at it once. Keys are copied to the stack first: before kernel 6.2 a global function may not look
-// up by what its argument points to.
-__noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 proc_flags)
+// context_settle settles the context of an exchange whose request head was completed by `task`, which is at work as
+// `owner`; 0: find out. It returns under which owner a server exchange left its context, or a client exchange of a
+// goroutine found it, 0 if under none; context_end wants it back. A function of its own so that the verifier looks at it
+// once. Keys are copied to the stack first: before kernel 6.2 a global function may not look up by what its argument
+// points to.
+__noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 proc_flags, __u64 owner)
 {
 	struct wire_key key;
 	struct owner *o;
-	__u64 owner, given;
+	__u64 given;
 
 	if (!r)
 		return 0;
 	key = context_key(r);
-	owner = owner_current(proc_flags, task);
+	if (!owner)
+		owner = owner_current(proc_flags, task);
 	if (r->role == ROLE_SERVER) {
 		given = r->parent_span_id;
 		context_server(r, &key);
@@ -118,10 +121,10 @@ __noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 pro
 		return 0;
 	}
 	o = owner_find(owner);
-	if (!o && owner)
+	if (!o && owner && !(proc_flags & PROC_GO))
 		o = owner_heir(task);
-	context_client(r, &key, o);
-	return 0;
+	context_client(r, &key, o, proc_flags & PROC_GO ? CONTEXT_TASK : CONTEXT_THREAD);
+	return proc_flags & PROC_GO ? owner : 0;
 }
 
 // context_end forgets what context_settle stored.

@@ -108,7 +108,7 @@ __noinline int exchange_emit(struct conn *c)
 		return 0;
 	if (!r->span_id) {
 		r->cgroup = bpf_get_current_cgroup_id();
-		c->owner = context_settle(r, c->task, c->proc_flags); // the request head never ended
+		c->owner = context_settle(r, c->task, c->proc_flags, 0); // the request head never ended
 	}
 	context_end(r, c->owner);
 	c->owner = 0;
@@ -182,6 +182,14 @@ static __always_inline void exchange_lost(struct conn *c, struct stream *s, bool
 	drop(DROP_FRAMING);
 }
 
+// exchange_goroutine returns the key of the goroutine that serves the request, or for which it is made; 0: not known.
+static __always_inline __u64 exchange_goroutine(const struct conn *c)
+{
+	if (!(c->proc_flags & PROC_GO))
+		return 0;
+	return c->rec.role == ROLE_SERVER ? goroutine_current(c->task) : goroutine_patron(c->sk, c->task);
+}
+
 // exchange_settle is called when the request head is complete.
 static __always_inline void exchange_settle(struct conn *c)
 {
@@ -189,7 +197,9 @@ static __always_inline void exchange_settle(struct conn *c)
 
 	c->rec.cgroup = bpf_get_current_cgroup_id();
 	c->proc_flags = p ? p->flags : 0;
-	c->owner = context_settle(&c->rec, c->task, c->proc_flags);
+	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_goroutine(c));
+	if (c->owner && c->proc_flags & PROC_GO && c->rec.role == ROLE_SERVER)
+		goroutine_spawns(c->owner);
 }
 
 // exchange_request_head settles everything the request head decides.
@@ -226,8 +236,12 @@ static __always_inline void exchange_response_head(struct conn *c, struct stream
 		}
 		return;
 	}
-	if (real)
+	if (real) {
 		c->rec.response_head = s->head;
+		// Whoever called goes on now, likely where the response was read: on another processor than before.
+		if (c->rec.role == ROLE_CLIENT && c->proc_flags & PROC_GO && c->owner)
+			goroutine_spawns(c->owner);
+	}
 	if (status == 101 || (c->method == METHOD_CONNECT && status < 300)) {
 		c->rec.flags |= EXCHANGE_UPGRADED;
 		c->opaque = 1;

@@ -200,7 +200,7 @@ static __always_inline void tls_begin(struct conn *c, struct tls_socket *t, __u3
 	c->rec.protocol = PROTOCOL_TLS;
 	c->rec.cgroup = bpf_get_current_cgroup_id();
 	c->proc_flags = p && t->role == ROLE_CLIENT ? p->flags : 0; // a connection is not what its server's thread is at work on
-	c->owner = context_settle(&c->rec, c->task, c->proc_flags);
+	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_goroutine(c));
 	process_network();
 }
 
@@ -228,7 +228,7 @@ static __always_inline void tls_rekey(struct tls_socket *t, __u64 sk, __u32 star
 	plain->rec.flags |= EXCHANGE_KEYED;
 	plain->rec.request_seq += t->shift[DIR_TX];
 	if (plain->rec.span_id)
-		context_settle(&plain->rec, plain->task, plain->proc_flags);
+		context_settle(&plain->rec, plain->task, plain->proc_flags, plain->owner);
 }
 
 // tls_record takes the header of a record. In TLS 1.3 the first record of type application data in each direction belongs

@@ -140,6 +140,22 @@ struct half {
 	__u64 trace_flags;
 };
 
+// Processors of the Go scheduler whose ids are told apart for one server exchange.
+#define SPAWNS_MAX 2
+
+// What a processor of the Go scheduler has left of its batch of goroutine ids.
+struct goids {
+	__u32 next, end;
+};
+
+// The goroutine for which the next request on a socket is sent, and the one that started it.
+struct caller {
+	__u64 goid;
+	__u64 parent; // 0: not known
+	__u32 tgid;
+	__u32 reserved;
+};
+
 // What a server exchange hands to the client exchanges made for it, under the key of lib/owner.h.
 struct owner {
 	__u64 trace_id[2];
@@ -150,6 +166,12 @@ struct owner {
 	__u16 adopted;       // client exchanges that have taken this context
 	__u8 mixed;          // more than one was open: none is the one
 	__u8 trace_flags;
+	// Of a goroutine: the low halves of the ids that goroutines get which are started for this exchange (lib/goroutine.h).
+	struct goids spawned[SPAWNS_MAX];
+	__u32 counter; // all behind this
+	__u8 spawns;
+	__u8 counted; // `counter` is known
+	__u16 reserved;
 };
 
 // The server exchange that started a thread; while it is open, for `owner` may have gone on to another one.

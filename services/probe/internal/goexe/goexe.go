@@ -8,9 +8,12 @@ package goexe
 import (
 	"debug/buildinfo"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -152,4 +155,23 @@ func minorOf(version string) (int, error) {
 		return 0, fmt.Errorf("version %.40q is none of Go", version)
 	}
 	return minor, nil
+}
+
+// In returns the address of the counter of goroutine ids in a process that runs the program, whose folder of /proc is given; 0 if it
+// is not known. A position-independent program lies elsewhere in every process.
+func (p *Program) In(dir string) (uint64, error) {
+	const entry = 9 // AT_ENTRY
+	if p.GoidGen == 0 {
+		return 0, nil
+	}
+	aux, err := os.ReadFile(filepath.Join(dir, "auxv"))
+	if err != nil {
+		return 0, fmt.Errorf("find program in memory: %w", err)
+	}
+	for ; len(aux) >= 16; aux = aux[16:] {
+		if binary.LittleEndian.Uint64(aux) == entry {
+			return p.GoidGen + binary.LittleEndian.Uint64(aux[8:]) - p.Entry, nil
+		}
+	}
+	return 0, errors.New("find program in memory: no entry in auxv")
 }

@@ -152,3 +152,19 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkRead reads a stripped program, of some megabytes.
+func BenchmarkRead(b *testing.B) {
+	file := goexetest.Build(b, "go", "testdata/client", []string{"CGO_ENABLED=0"}, "-ldflags=-s -w")
+	b.ReportAllocs()
+	for b.Loop() {
+		f, err := os.Open(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := goexe.Read(f); err != nil {
+			b.Fatal(err)
+		}
+		_ = f.Close()
+	}
+}

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	benchMapBlankConn      = "blank_conn"
+	benchMapCallers        = "callers"
 	benchMapCalls          = "calls"
 	benchMapConns          = "conns"
 	benchMapConnsByAddr    = "conns_by_addr"
@@ -91,6 +92,7 @@ type benchProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type benchMapSpecs struct {
 	BlankConn    *ebpf.MapSpec `ebpf:"blank_conn"`
+	Callers      *ebpf.MapSpec `ebpf:"callers"`
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
@@ -139,6 +141,7 @@ func (o *benchObjects) Close() error {
 // It can be passed to loadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type benchMaps struct {
 	BlankConn    *ebpf.Map `ebpf:"blank_conn"`
+	Callers      *ebpf.Map `ebpf:"callers"`
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
@@ -159,6 +162,7 @@ type benchMaps struct {
 func (m *benchMaps) Close() error {
 	return _BenchClose(
 		m.BlankConn,
+		m.Callers,
 		m.Calls,
 		m.Conns,
 		m.ConnsByAddr,

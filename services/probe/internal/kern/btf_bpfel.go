@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	btfMapBlankConn      = "blank_conn"
+	btfMapCallers        = "callers"
 	btfMapCalls          = "calls"
 	btfMapConns          = "conns"
 	btfMapConnsByAddr    = "conns_by_addr"
@@ -94,6 +95,7 @@ type btfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type btfMapSpecs struct {
 	BlankConn    *ebpf.MapSpec `ebpf:"blank_conn"`
+	Callers      *ebpf.MapSpec `ebpf:"callers"`
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
@@ -141,6 +143,7 @@ func (o *btfObjects) Close() error {
 // It can be passed to loadBtfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type btfMaps struct {
 	BlankConn    *ebpf.Map `ebpf:"blank_conn"`
+	Callers      *ebpf.Map `ebpf:"callers"`
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
@@ -160,6 +163,7 @@ type btfMaps struct {
 func (m *btfMaps) Close() error {
 	return _BtfClose(
 		m.BlankConn,
+		m.Callers,
 		m.Calls,
 		m.Conns,
 		m.ConnsByAddr,

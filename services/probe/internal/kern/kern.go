@@ -128,6 +128,9 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 	if err := k.loadObject(object{"tls", loadTls}, o); err != nil {
 		k.degraded = append(k.degraded, fmt.Sprintf("plaintext of TLS libraries: %v", err))
 	}
+	if err := k.loadObject(object{"golang", loadGolang}, o); err != nil {
+		k.degraded = append(k.degraded, fmt.Sprintf("client requests of Go programs in the trace of what caused them: %v", err))
+	}
 	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil { //nolint:gosec // a pid
 		return nil, err
 	}
@@ -212,6 +215,7 @@ func (k *Kern) Decide(tgid uint32, v Verdict) error {
 	if v.TLS {
 		p.flags |= procTLS
 	}
+	v.Goroutines.put(&p)
 	if err := k.maps["procs"].Put(tgid, p.bytes()); err != nil {
 		return fmt.Errorf("decide on process %d: %w", tgid, err)
 	}

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	processMapBlankConn      = "blank_conn"
+	processMapCallers        = "callers"
 	processMapCalls          = "calls"
 	processMapConns          = "conns"
 	processMapConnsByAddr    = "conns_by_addr"
@@ -92,6 +93,7 @@ type processProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type processMapSpecs struct {
 	BlankConn    *ebpf.MapSpec `ebpf:"blank_conn"`
+	Callers      *ebpf.MapSpec `ebpf:"callers"`
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
@@ -139,6 +141,7 @@ func (o *processObjects) Close() error {
 // It can be passed to loadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type processMaps struct {
 	BlankConn    *ebpf.Map `ebpf:"blank_conn"`
+	Callers      *ebpf.Map `ebpf:"callers"`
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
@@ -158,6 +161,7 @@ type processMaps struct {
 func (m *processMaps) Close() error {
 	return _ProcessClose(
 		m.BlankConn,
+		m.Callers,
 		m.Calls,
 		m.Conns,
 		m.ConnsByAddr,

@@ -220,13 +220,9 @@ type Verdict struct {
 	Observe bool // else every hook returns at once
 	Threads bool // one thread serves one request at a time: its client calls inherit the context
 	TLS     bool // its TLS libraries are known: NeedsTLS is not reported
+	// Goroutines serve requests: the client calls of one, and of those it started, inherit the context.
+	Goroutines Goroutines
 }
-
-// The flags of a process (enum proc_flags of bpf/record.h).
-const (
-	procThreads = 1 << 0
-	procTLS     = 1 << 3
-)
 
 // The kinds of records (enum record_kind of bpf/record.h).
 const (
@@ -240,12 +236,22 @@ type proc struct {
 	flags      uint8
 	goid       uint16
 	parentGoid uint16
-	_          uint16
+	mP         uint8
+	goidCache  uint8
+	goidGen    uint64
 }
+
+// The flags of a process (enum proc_flags of bpf/record.h).
+const (
+	procThreads = 1 << 0
+	procGo      = 1 << 1
+	procTLS     = 1 << 3
+)
 
 func (p proc) bytes() []byte {
 	b := []byte{p.verdict, p.flags}
 	b = binary.NativeEndian.AppendUint16(b, p.goid)
 	b = binary.NativeEndian.AppendUint16(b, p.parentGoid)
-	return append(b, 0, 0)
+	b = append(b, p.mP, p.goidCache)
+	return binary.NativeEndian.AppendUint64(b, p.goidGen)
 }

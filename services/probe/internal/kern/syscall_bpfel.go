@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	syscallMapBlankConn      = "blank_conn"
+	syscallMapCallers        = "callers"
 	syscallMapCalls          = "calls"
 	syscallMapConns          = "conns"
 	syscallMapConnsByAddr    = "conns_by_addr"
@@ -95,6 +96,7 @@ type syscallProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscallMapSpecs struct {
 	BlankConn    *ebpf.MapSpec `ebpf:"blank_conn"`
+	Callers      *ebpf.MapSpec `ebpf:"callers"`
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
@@ -143,6 +145,7 @@ func (o *syscallObjects) Close() error {
 // It can be passed to loadSyscallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscallMaps struct {
 	BlankConn    *ebpf.Map `ebpf:"blank_conn"`
+	Callers      *ebpf.Map `ebpf:"callers"`
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
@@ -162,6 +165,7 @@ type syscallMaps struct {
 func (m *syscallMaps) Close() error {
 	return _SyscallClose(
 		m.BlankConn,
+		m.Callers,
 		m.Calls,
 		m.Conns,
 		m.ConnsByAddr,

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	tlsMapBlankConn         = "blank_conn"
+	tlsMapCallers           = "callers"
 	tlsMapCalls             = "calls"
 	tlsMapConns             = "conns"
 	tlsMapConnsByAddr       = "conns_by_addr"
@@ -108,6 +109,7 @@ type tlsProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tlsMapSpecs struct {
 	BlankConn    *ebpf.MapSpec `ebpf:"blank_conn"`
+	Callers      *ebpf.MapSpec `ebpf:"callers"`
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
@@ -155,6 +157,7 @@ func (o *tlsObjects) Close() error {
 // It can be passed to loadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tlsMaps struct {
 	BlankConn    *ebpf.Map `ebpf:"blank_conn"`
+	Callers      *ebpf.Map `ebpf:"callers"`
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
@@ -174,6 +177,7 @@ type tlsMaps struct {
 func (m *tlsMaps) Close() error {
 	return _TlsClose(
 		m.BlankConn,
+		m.Callers,
 		m.Calls,
 		m.Conns,
 		m.ConnsByAddr,

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// Goroutines tell where the goroutines of a process keep their ids; offsets are in bytes. The zero value: not known, and no exchange
+// is attributed to a goroutine.
+type Goroutines struct {
+	ID      uint16 // offset in runtime.g
+	Parent  uint16 // the same; 0: this version of Go does not keep it
+	P       uint16 // offset in runtime.m
+	Cache   uint16 // offset in runtime.p
+	Counter uint64 // address in the process; 0: not known
+}
+
+// wordSize is the unit of offsets that struct proc keeps in one byte.
+const wordSize = 8
+
+func (g Goroutines) put(p *proc) {
+	if g.ID == 0 {
+		return
+	}
+	p.flags |= procGo
+	p.goid, p.parentGoid, p.goidGen = g.ID, g.Parent, g.Counter
+	p.mP, p.goidCache = uint8(g.P/wordSize), uint8(g.Cache/wordSize) //nolint:gosec // the runtime's structures are not as large
+}
+
+// GoFuncs are functions of a Go program to be hooked, by offset in its file.
+type GoFuncs struct {
+	RoundTrip uint64 // net/http.(*persistConn).roundTrip; 0: not there
+}
+
+// HookGo hooks functions of a Go program until the result is closed, in every process that runs the file. They do their work only in
+// processes that are observed.
+func (k *Kern) HookGo(file string, f GoFuncs) (io.Closer, error) {
+	exe, err := link.OpenExecutable(file)
+	if err != nil {
+		return nil, fmt.Errorf("hook Go program: %w", err)
+	}
+	var hooks closers
+	for program, at := range map[string]uint64{"on_round_trip": f.RoundTrip} {
+		if at == 0 {
+			continue
+		}
+		p := k.programs[program]
+		if p == nil {
+			return nil, errors.Join(fmt.Errorf("hook Go program: %s is not loaded", program), hooks.Close())
+		}
+		l, err := exe.Uprobe(program, p, &link.UprobeOptions{Address: at})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("hook Go program: %w", err), hooks.Close())
+		}
+		hooks = append(hooks, l)
+	}
+	return hooks, nil
+}
