@@ -88,6 +88,8 @@ type Agent struct {
 	kicked    time.Time
 	exchanges uint64
 	batches   uint64
+	misled    uint64 // process records that the kernel had lost at the last tick
+	doubtful  bool   // some were lost since the processes were verified
 }
 
 // Status is what an agent says about itself, once a second.
@@ -241,7 +243,11 @@ func (a *Agent) tick(now time.Time) {
 	if clock, err := decode.Now(); err == nil {
 		a.clock = clock
 	}
-	a.losses.addKernel(a.kernel.Drops())
+	drops := a.kernel.Drops()
+	if n := drops[kern.LostProcessRecord]; n != a.misled {
+		a.misled, a.doubtful = n, true
+	}
+	a.losses.addKernel(drops)
 	a.metrics.blemish(a.kernel.Blemishes())
 	if a.selector.NeedsPorts() {
 		a.watchPorts()

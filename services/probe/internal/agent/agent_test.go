@@ -553,6 +553,38 @@ func TestAgentFollowsProcesses(t *testing.T) {
 	}
 }
 
+// TestAgentDoubtsProcesses: when the kernel says that it lost records of processes, one that runs another program than was known is
+// found out.
+func TestAgentDoubtsProcesses(t *testing.T) {
+	t.Parallel()
+	pid := child(t)
+	r := build(t, new(sel.Selector))
+	r.kernel.give(func(s kern.Sink) {
+		r.table.Get(pid).Info = &eventv1.Process{Pid: pid, Executable: "/before/exec", StartUnixNano: 1}
+		serve(s, pid, 80, "GET /before HTTP/1.1\r\n\r\n")
+		r.sweep()
+		serve(s, pid, 80, "GET /undoubted HTTP/1.1\r\n\r\n")
+	})
+	r.kernel.mu.Lock()
+	r.kernel.drops = map[string]uint64{kern.LostProcessRecord: 1}
+	r.kernel.mu.Unlock()
+	r.kernel.give(func(s kern.Sink) {
+		r.tick(r.ticked)
+		r.sweep()
+		serve(s, pid, 80, "GET /after HTTP/1.1\r\n\r\n")
+	})
+	batches, _, _ := r.read(t)
+	got := map[string]bool{}
+	for _, b := range batches {
+		for _, x := range b.GetExchanges() {
+			got[x.GetHttp().GetPath()] = b.GetProcesses()[x.GetProcess()].GetExecutable() == "/before/exec"
+		}
+	}
+	if d := cmp.Diff(map[string]bool{"/before": true, "/undoubted": true, "/after": false}, got); d != "" {
+		t.Errorf("taken for what it was (-want +got):\n%s", d)
+	}
+}
+
 func TestAgentReportsThatTheRingIsGone(t *testing.T) {
 	t.Parallel()
 	kernel := newFakeKernel()

@@ -242,8 +242,12 @@ func (a *Agent) flushEvents() {
 	a.events, a.eventSize = nil, 0
 }
 
-// sweep forgets processes that ended a while ago.
+// sweep forgets processes that ended a while ago, and finds out what records that were lost would have told.
 func (a *Agent) sweep() {
+	if a.doubtful {
+		a.doubtful = false
+		a.table.Verify(func(p *proc.Process) { a.meet(p) })
+	}
 	a.table.Sweep(func(p *proc.Process) {
 		if w := a.watched[p.PID()]; w != nil {
 			a.leave(w)

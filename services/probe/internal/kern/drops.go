@@ -7,7 +7,7 @@ package kern
 func dropReasons() []dropReason {
 	return []dropReason{
 		{"ring_full", true},          // an exchange: user space is too slow
-		{"ring_full_process", true},  // a process record, for the same reason
+		{LostProcessRecord, true},    // a process record, for the same reason
 		{"connection_state", true},   // data on a connection for which no state could be made
 		{"call_state", true},         // a system call whose arguments could not be kept
 		{"owner_state", false},       // a server exchange whose context could not be kept for the client exchanges it makes
@@ -26,6 +26,9 @@ type dropReason struct {
 	name string
 	lost bool
 }
+
+// LostProcessRecord is the reason under which lost changes of processes are counted.
+const LostProcessRecord = "ring_full_process"
 
 // missedRuns is the reason for hooks that the kernel did not run, because one was running on that CPU already.
 const missedRuns = "hook_recursion"

@@ -190,6 +190,27 @@ func (t *Table) Sweep(gone func(*Process)) {
 	}
 }
 
+// Verify compares every process with what /proc says now, after records of their lives were lost. It replaces those that are
+// others under an old id, or run another program, and hands them to changed.
+func (t *Table) Verify(changed func(*Process)) {
+	for pid, p := range t.byPID {
+		if p.Ended() {
+			continue
+		}
+		s, err := readStat(t.dir(pid))
+		if err != nil {
+			continue // Sweep notices
+		}
+		executable, err := readExecutable(t.dir(pid))
+		if err != nil || t.startUnix(s.bootNanos) == p.Info.GetStartUnixNano() && executable == p.Info.GetExecutable() {
+			continue
+		}
+		if info, err := t.read(pid, nil); err == nil {
+			changed(t.put(info))
+		}
+	}
+}
+
 // put makes info the knowledge about its process. When the table is full the process is known to the caller alone.
 func (t *Table) put(info *eventv1.Process) *Process {
 	p := &Process{Info: info}
