@@ -7,10 +7,9 @@
 // They miss what a process splices out of a socket; the gap is noticed at the next receive.
 
 #include "lib/tls.h"
+#include "lib/unix_receive.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-
-extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym;
 
 // conn_tcp is for sockets the verifier trusts, whose members are read directly.
 static __always_inline bool conn_tcp(const struct sock *sk)
@@ -80,10 +79,15 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 	struct sock *sk;
 	struct conn *c;
 
-	if (!process_observed(process_find(id >> 32)))
-		return 0;
 	sk = skb->sk;
-	if (!sk || !conn_tcp(sk))
+	if (!sk)
+		return 0;
+	if (sk->__sk_common.skc_family == AF_UNIX) {
+		if (sk->sk_type == SOCK_STREAM)
+			unix_received(skb, len, id);
+		return 0;
+	}
+	if (!conn_tcp(sk) || !process_observed(process_find(id >> 32)))
 		return 0;
 	c = conn_find(sk);
 	if (!c || c->opaque == OPAQUE_OTHER)

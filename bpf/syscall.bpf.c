@@ -31,7 +31,10 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (call_compat((struct task_struct *)bpf_get_current_task()) || !call_describe(&call, kind, regs))
 		return 0;
-	if (call.dir == DIR_TX && !call.blind) {
+	if (call.local) {
+		if (!call_unix_enter(&call))
+			return 0;
+	} else if (call.dir == DIR_TX && !call.blind) {
 		c = call_conn(call.sk);
 		if (c && c->opaque != OPAQUE_OTHER)
 			call_offered(c, &call);
@@ -53,9 +56,13 @@ int on_return(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!call)
 		return 0;
-	c = moved > 0 ? call_conn(call->sk) : NULL;
-	if (c && c->opaque != OPAQUE_OTHER)
-		call_moved(c, call, moved);
+	if (moved > 0 && call->local) {
+		call_unix_return(call, moved);
+	} else if (moved > 0) {
+		c = call_conn(call->sk);
+		if (c && c->opaque != OPAQUE_OTHER)
+			call_moved(c, call, moved);
+	}
 	bpf_map_delete_elem(&calls, &tid);
 	return 0;
 }

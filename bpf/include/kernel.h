@@ -14,10 +14,12 @@
 
 #define KERNEL_STACK (16 << 10) // bytes of a task's stack in the kernel
 
+#define AF_UNIX      1
 #define AF_INET      2
 #define AF_INET6     10
 #define IPPROTO_TCP  6
 #define SOCK_STREAM  1
+#define RCV_SHUTDOWN 1
 #define S_IFMT       0170000
 #define S_IFSOCK     0140000
 #define MSG_OOB      0x1
@@ -68,11 +70,69 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	atomic_t refs;
+} refcount_t;
+
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1];
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
+struct sk_buff_head {
+	__u32 qlen;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_type;
 	__u16 sk_protocol;
 	int sk_err;
+	__u8 sk_shutdown;
+	refcount_t sk_wmem_alloc;
+	struct sk_buff_head sk_receive_queue;
+	struct socket *sk_socket;
+	struct pid *sk_peer_pid;
+	struct sock_cgroup_data sk_cgrp_data;
+};
+
+struct sockaddr_un {
+	unsigned short sun_family;
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[];
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct sock *peer;
+};
+
+struct unix_skb_parms {
+	__u32 consumed;
 };
 
 struct tcp_sock {
@@ -116,11 +176,13 @@ struct msghdr {
 };
 
 struct socket {
+	struct file *file;
 	struct sock *sk;
 };
 
 struct inode {
 	unsigned short i_mode;
+	unsigned long i_ino;
 };
 
 struct file {
@@ -140,10 +202,6 @@ struct files_struct {
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
 };
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct signal_struct {
 	atomic_t live;
@@ -174,13 +232,14 @@ struct linux_binprm {
 
 // The registers at a system call, as amd64 and arm64 lay them out. Only one of the two exists on a given kernel.
 struct pt_regs___amd64 {
-	unsigned long di, si, dx, cx, r10, r8, r9, r14, ax, sp;
+	unsigned long di, si, dx, cx, r10, r8, r9, r14, ax, sp, orig_ax;
 };
 
 struct pt_regs___arm64 {
 	__u64 regs[31];
 	__u64 sp;
 	__u64 orig_x0;
+	int syscallno;
 };
 
 #pragma clang attribute pop

@@ -5,26 +5,9 @@
 // are offered again at the same sequence number, and skipped then.
 #pragma once
 
+#include "syscall.h"
 #include "tls.h"
-
-enum call_kind {
-	CALL_NONE,
-	CALL_READ,
-	CALL_WRITE,
-	CALL_READV,
-	CALL_WRITEV,
-	CALL_RECVFROM,
-	CALL_SENDTO,
-	CALL_RECVMSG,
-	CALL_SENDMSG,
-	CALL_RECVMMSG,
-	CALL_SENDMMSG,
-	CALL_SENDFILE,
-	CALL_SPLICE,
-};
-
-// Kind of call by its number, which differs between architectures: set by user space.
-const volatile __u8 call_kinds[512] = {};
+#include "unix.h"
 
 // Messages looked at in one sendmmsg or recvmmsg.
 #define CALL_MESSAGES_MAX 8
@@ -43,57 +26,15 @@ struct buffers {
 	__u64 segments;
 };
 
-// call_arg returns argument n of the call that is being entered.
-static __always_inline __u64 call_arg(const void *regs, int n)
-{
-	if (bpf_core_field_exists(struct pt_regs___amd64, di)) {
-		const struct pt_regs___amd64 *r = regs;
-
-		switch (n) {
-		case 0:
-			return BPF_CORE_READ(r, di);
-		case 1:
-			return BPF_CORE_READ(r, si);
-		case 2:
-			return BPF_CORE_READ(r, dx);
-		default:
-			return BPF_CORE_READ(r, r10);
-		}
-	}
-	if (bpf_core_field_exists(struct pt_regs___arm64, regs)) {
-		const struct pt_regs___arm64 *r = regs;
-
-		return BPF_CORE_READ(r, regs[n]);
-	}
-	return 0;
-}
-
-// call_compat tells whether a 32-bit program makes the call: its numbers mean something else.
-static __always_inline bool call_compat(struct task_struct *task)
-{
-	if (bpf_core_field_exists(task->thread_info.status))
-		return BPF_CORE_READ(task, thread_info.status) & 2; // TS_COMPAT of amd64
-	return BPF_CORE_READ(task, thread_info.flags) & 1 << 22;    // TIF_32BIT of arm64
-}
-
-// call_socket returns the TCP socket behind a file descriptor of the current process, or NULL. A function of its own so
-// that the verifier looks at it once.
+// call_socket returns the socket of a TCP or unix connection behind a file descriptor of the current process, or 0. A function of its own
+// so that the verifier looks at it once.
 __noinline __u64 call_socket(__u64 fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct socket *socket;
-	struct file *file = NULL;
-	struct sock *sk;
-	__u16 family;
+	struct sock *sk = syscall_socket(fd);
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
 
-	if (fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd) || !file)
-		return 0;
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family == AF_UNIX)
+		return unix_stream(sk) ? (__u64)sk : 0;
 	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	return (__u64)sk;
@@ -161,7 +102,7 @@ __noinline int call_payload(struct conn *c, const struct call *call, __u32 seq, 
 	return 0;
 }
 
-// call_received adds up what a recvmmsg received.
+// call_received adds up what a recvmmsg received, or a sendmmsg sent.
 static __always_inline __u32 call_received(const struct call *call, __u32 count)
 {
 	__u32 sum = 0, size;
@@ -222,7 +163,42 @@ static __always_inline void call_moved(struct conn *c, struct call *call, __u32 
 		call_payload(c, call, seq, len);
 }
 
-// call_describe reads the arguments of a call on a TCP socket; false if it is not on one or is of no interest.
+// call_unix_enter looks at what a call is about to send on a unix socket. It tells whether the return of the call matters:
+// only then it shows how many bytes it has moved.
+static __always_inline bool call_unix_enter(struct call *call)
+{
+	struct conn *c = unix_find((struct sock *)call->sk);
+
+	if (!c || c->opaque)
+		return false;
+	if (call->dir == DIR_RX || call->blind)
+		return true;
+	if (call->messages)
+		call_messages(c, call, call->messages, c->moved[DIR_TX]);
+	else
+		call_payload(c, call, c->moved[DIR_TX], call->size);
+	return true;
+}
+
+// call_unix_return counts what a call has moved, and looks at what it has received.
+static __always_inline void call_unix_return(struct call *call, __u32 moved)
+{
+	struct sock *sk = (struct sock *)call->sk;
+	struct conn *c = unix_known(sk, unix_peer(sk));
+	__u32 dir = call->dir & 1, len = call->messages ? call_received(call, moved) : moved, seq;
+
+	if (!c || c->opaque || call->peek)
+		return;
+	seq = c->moved[dir];
+	c->moved[dir] += len;
+	if (dir == DIR_RX && call->messages)
+		call_messages(c, call, moved, seq);
+	else if (dir == DIR_RX || call->blind)
+		call_payload(c, call, seq, len);
+	unix_over(c, sk);
+}
+
+// call_describe reads the arguments of a call on a TCP or unix socket; false if it is not on one or is of no interest.
 static __always_inline bool call_describe(struct call *call, __u8 kind, const void *regs)
 {
 	struct buffers buffers;
@@ -272,11 +248,12 @@ static __always_inline bool call_describe(struct call *call, __u8 kind, const vo
 	}
 	if (flags & (MSG_OOB | MSG_ERRQUEUE))
 		return false;
+	call->local = unix_stream((struct sock *)call->sk);
 	if (call->dir == DIR_RX) {
 		tp = (struct tcp_sock *)call->sk; // a cast inside the macro would have `call` itself relocated
 		call->seq = BPF_CORE_READ(tp, copied_seq);
 		call->peek = !!(flags & MSG_PEEK);
-		if (flags & MSG_TRUNC)
+		if (flags & MSG_TRUNC && !call->local)
 			call->blind = 1; // thrown away, not copied
 	} else if (call->segments) {
 		call->size = call_length(call->base, call->segments);

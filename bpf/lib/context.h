@@ -15,11 +15,17 @@
 #include "maps.h"
 #include "owner.h"
 
+// context_shared tells whether both ends of the connection compute the same key.
+static __always_inline bool context_shared(const struct exchange_record *r)
+{
+	return r->flags & EXCHANGE_KEYED || (r->family == AF_UNIX && r->opener_isn);
+}
+
 static __always_inline struct wire_key context_key(const struct exchange_record *r)
 {
 	struct wire_key key = {r->opener_isn, r->acceptor_isn, r->request_seq};
 
-	if (!(r->flags & EXCHANGE_KEYED)) { // ids must be unlike all others, that is all
+	if (!context_shared(r)) { // ids must be unlike all others, that is all
 		key.opener_isn = bpf_get_prandom_u32();
 		key.acceptor_isn = bpf_get_prandom_u32();
 		key.request_seq = r->request_start;
@@ -86,7 +92,7 @@ static __always_inline void context_client(struct exchange_record *r, const stru
 	} else if (r->context != CONTEXT_HEADER) {
 		context_root(r, key);
 	}
-	if (!(r->flags & EXCHANGE_KEYED))
+	if (!context_shared(r))
 		return;
 	half.trace_id[0] = r->trace_id[0];
 	half.trace_id[1] = r->trace_id[1];
@@ -135,7 +141,7 @@ static __always_inline void context_end(const struct exchange_record *r, __u64 o
 	if (r->role == ROLE_SERVER) {
 		if (owner)
 			owner_leave(owner);
-	} else if (r->flags & EXCHANGE_KEYED) {
+	} else if (context_shared(r)) {
 		key = context_key(r);
 		bpf_map_delete_elem(&halves, &key);
 	}

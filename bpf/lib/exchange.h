@@ -17,6 +17,8 @@
 // (a connection found in the middle of a long transfer has few), or very much in one direction.
 #define TRIES_MAX  4096
 #define TRIES_TURN 512
+// Most of what is said on unix sockets is no HTTP.
+#define TRIES_TURN_UNIX (TRIES_MAX / 2)
 
 // exchange_real tells whether what passes in a stream belongs to the record.
 static __always_inline bool exchange_real(const struct conn *c, bool request)
@@ -93,7 +95,10 @@ static __always_inline void exchange_abandon(struct conn *c, __u32 dir)
 	c->open = OPEN_NONE;
 	if (c->spoke)
 		return;
-	c->tries += dir != c->last_dir ? TRIES_TURN : 1;
+	if (dir == c->last_dir)
+		c->tries++;
+	else
+		c->tries += c->rec.family == AF_UNIX ? TRIES_TURN_UNIX : TRIES_TURN;
 	c->last_dir = dir;
 	if (c->tries >= TRIES_MAX)
 		c->opaque = 1;
@@ -107,7 +112,8 @@ __noinline int exchange_emit(struct conn *c)
 	if (!c)
 		return 0;
 	if (!r->span_id) {
-		r->cgroup = bpf_get_current_cgroup_id();
+		if (!c->far)
+			r->cgroup = bpf_get_current_cgroup_id();
 		c->owner = context_settle(r, c->task, c->proc_flags, 0); // the request head never ended
 	}
 	context_end(r, c->owner);
@@ -190,13 +196,14 @@ static __always_inline __u64 exchange_goroutine(const struct conn *c)
 	return c->rec.role == ROLE_SERVER ? goroutine_current(c->task) : goroutine_patron(c->sk, c->task);
 }
 
-// exchange_settle is called when the request head is complete.
+// exchange_settle is called when the request head is complete. What is seen in another process says nothing of the thread.
 static __always_inline void exchange_settle(struct conn *c)
 {
 	const struct proc *p = process_find(c->rec.tgid);
 
-	c->rec.cgroup = bpf_get_current_cgroup_id();
-	c->proc_flags = p ? p->flags : 0;
+	c->proc_flags = p && !c->far ? p->flags : 0;
+	if (!c->far)
+		c->rec.cgroup = bpf_get_current_cgroup_id();
 	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_goroutine(c));
 	if (c->owner && c->proc_flags & PROC_GO && c->rec.role == ROLE_SERVER)
 		goroutine_spawns(c->owner);

@@ -374,6 +374,9 @@ __noinline int fcgi_content(struct conn *c, __u32 dir, __u32 at, __u32 end)
 		n = end - at;
 		if (n > f->padding)
 			n = f->padding;
+	} else if (f->type == FCGI_BEGIN_REQUEST) {
+		if (n == 8)
+			c->last = !(load1(w, at + 2) & FCGI_KEEP_CONN);
 	} else if (f->type == FCGI_PARAMS && request) {
 		n = fcgi_params(c, f, w, dir, at, n);
 		s->remain += n;

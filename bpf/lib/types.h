@@ -23,6 +23,10 @@
 // Positions in a window are masked to this, which tells the verifier all it wants to know.
 #define WINDOW_MASK 1023
 
+// The path of a unix socket: as the kernel has it, and as much of its end as a record has room for.
+#define UNIX_PATH_MAX  108
+#define UNIX_PATH_SIZE 32
+
 enum direction {
 	DIR_RX = 0,
 	DIR_TX = 1,
@@ -122,9 +126,15 @@ struct conn {
 	__u64 owner;        // of the open exchange: where its context is kept if it is a server's, or 0
 	__u32 wire_shift;   // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
 	__u8 proc_flags;
-	__u8 reserved;
+	__u8 last;        // its client has said that it ends with the open exchange (FastCGI)
 	__u16 request_id; // of the open exchange, in FastCGI
-	__u32 reserved2;
+	// Unix sockets.
+	__u32 moved[2]; // by direction: bytes that have passed
+	__u64 inode;
+	__u64 mate;   // address of the other socket
+	__u8 far;     // what passes is seen where the other process reads it
+	__u8 drained; // at the last sweep nothing was left to be read, nor to come
+	__u8 reserved[6];
 };
 _Static_assert(sizeof(struct conn) - __builtin_offsetof(struct conn, stream) >= RESPONSE_MAX, "conn.heads");
 
@@ -190,7 +200,7 @@ struct process_space {
 	char slack[PROCESS_ENV_MAX]; // for the verifier, as in struct conn
 };
 
-// A system call on a TCP socket between its entry and its return.
+// A system call on a TCP or unix socket between its entry and its return.
 struct call {
 	__u64 sk;
 	__u64 base;     // buffer, list of buffers, or list of messages
@@ -200,8 +210,8 @@ struct call {
 	__u8 dir;
 	__u8 peek;  // the bytes stay in the socket
 	__u8 blind; // the bytes are not in memory of the process
-	__u8 reserved;
-	__u32 seq; // of the next byte to be received, on entry
+	__u8 local; // a unix socket
+	__u32 seq;  // of the next byte to be received, on entry
 };
 
 // One direction of a TLS connection as a sequence of records.

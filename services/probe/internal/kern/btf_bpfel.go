@@ -36,9 +36,11 @@ const (
 	btfProgOnReceive     = "on_receive"
 	btfProgOnSend        = "on_send"
 	btfProgOnState       = "on_state"
+	btfVarCallKinds      = "call_kinds"
 	btfVarDefaultVerdict = "default_verdict"
 	btfVarRequestWindow  = "request_window"
 	btfVarResponseWindow = "response_window"
+	btfVarUnixSalt       = "unix_salt"
 	btfVarWakeBytes      = "wake_bytes"
 )
 
@@ -116,9 +118,11 @@ type btfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type btfVariableSpecs struct {
+	CallKinds      *ebpf.VariableSpec `ebpf:"call_kinds"`
 	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
 	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
+	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -185,9 +189,11 @@ func (m *btfMaps) Close() error {
 //
 // It can be passed to loadBtfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type btfVariables struct {
+	CallKinds      *ebpf.Variable `ebpf:"call_kinds"`
 	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
 	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
+	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

@@ -177,7 +177,7 @@ type conversation struct {
 	want []told
 }
 
-func (v conversation) hold(t *testing.T, client, server *net.TCPConn) {
+func (v conversation) hold(t *testing.T, client, server net.Conn) {
 	t.Helper()
 	for i, said := range v.talk {
 		from, to := client, server
@@ -202,15 +202,15 @@ func (v conversation) hold(t *testing.T, client, server *net.TCPConn) {
 			t.Fatalf("write piece %d: %v", i, err)
 		}
 	}
-	end := map[int]*net.TCPConn{clientCloses: client, serverCloses: server, clientResets: client, serverResets: server}[v.end]
+	end := map[int]net.Conn{clientCloses: client, serverCloses: server, clientResets: client, serverResets: server}[v.end]
 	if end == nil {
 		return
 	}
-	if v.end == clientResets || v.end == serverResets {
-		_ = end.SetLinger(0)
+	if tcp, ok := end.(*net.TCPConn); ok && (v.end == clientResets || v.end == serverResets) {
+		_ = tcp.SetLinger(0)
 	}
 	_ = end.Close()
-	other := map[bool]*net.TCPConn{true: client, false: server}[end == server]
+	other := map[bool]net.Conn{true: client, false: server}[end == server]
 	_, _ = io.Copy(io.Discard, other)
 	_ = other.Close()
 }

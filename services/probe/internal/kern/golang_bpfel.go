@@ -37,6 +37,7 @@ const (
 	golangVarDefaultVerdict = "default_verdict"
 	golangVarRequestWindow  = "request_window"
 	golangVarResponseWindow = "response_window"
+	golangVarUnixSalt       = "unix_salt"
 	golangVarWakeBytes      = "wake_bytes"
 )
 
@@ -115,6 +116,7 @@ type golangVariableSpecs struct {
 	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
 	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
+	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -185,6 +187,7 @@ type golangVariables struct {
 	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
 	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
+	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

@@ -5,6 +5,7 @@ package kern
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ type Options struct {
 	VerifierLog    bool   // ask the kernel for its full log when it refuses a program; see LoadError
 
 	without []string // programs whose hook this kernel does not have
+	salt    uint64   // of the ids of exchanges over unix sockets
 }
 
 // The bounds that are compiled into the programs (bpf/lib/types.h).
@@ -88,6 +90,7 @@ func Load(o Options) (*Kern, error) {
 	if err := requirements(); err != nil {
 		return nil, err
 	}
+	o.salt = rand.Uint64()
 	if err := rlimit.RemoveMemlock(); err != nil { // whether there is one is found out by making a map
 		return nil, fmt.Errorf("lift limit on locked memory: %w", err)
 	}
@@ -125,8 +128,13 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 			return nil, newLoadError(t.name, err)
 		}
 	}
-	if err := k.loadObject(object{"tls", loadTls}, o); err != nil {
-		k.degraded = append(k.degraded, fmt.Sprintf("plaintext of TLS libraries: %v", err))
+	for gives, object := range map[string]object{
+		"plaintext of TLS libraries":                      {"tls", loadTls},
+		"exchanges that end with a unix socket's closing": {"sweep", loadSweep},
+	} {
+		if err := k.loadObject(object, o); err != nil {
+			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", gives, err))
+		}
 	}
 	if err := k.loadObject(object{"golang", loadGolang}, o); err != nil {
 		k.degraded = append(k.degraded, fmt.Sprintf("client requests of Go programs in the trace of what caused them: %v", err))

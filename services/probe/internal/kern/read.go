@@ -10,6 +10,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,8 @@ const (
 	// is what makes a record cheap. While nothing comes the interval grows to restEvery.
 	pollEvery = 20 * time.Millisecond
 	restEvery = 100 * time.Millisecond
+	// sweepEvery is how long the end of a unix socket may go unnoticed, about; see sweep.
+	sweepEvery = time.Second
 	// idleEvery is the number of records after which Idle is called although there are more.
 	idleEvery = 1024
 )
@@ -41,11 +44,17 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 	defer context.AfterFunc(ctx, func() { _ = ring.SetReadDeadline(time.Now()) })()
 	r := ringReader{Kern: k, sink: sink, record: ringbuf.Record{RawSample: make([]byte, 0, 4096)}}
 	k.reader.SetDeadline(time.Unix(1, 0)) // never wait
+	var swept time.Time
 	for interval := pollEvery; ; interval = min(2*interval, restEvery) {
 		if r.n > 0 {
 			r.n, interval = 0, pollEvery
 		}
-		if err := ring.SetReadDeadline(time.Now().Add(interval)); err != nil {
+		now := time.Now()
+		if now.Sub(swept) >= sweepEvery {
+			swept = now
+			k.sweep()
+		}
+		if err := ring.SetReadDeadline(now.Add(interval)); err != nil {
 			return fmt.Errorf("wait for ring: %w", err)
 		}
 		// Drains at once, and again whenever the kernel wakes us, until the deadline.
@@ -62,6 +71,14 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 			}
 			return r.err
 		}
+	}
+}
+
+// sweep ends the exchanges of unix sockets that were closed, and frees what was kept of them: no tracepoint tells. A failure
+// leaves them for the next time.
+func (k *Kern) sweep() {
+	if p := k.programs["sweep"]; p != nil {
+		_, _ = p.Run(&ebpf.RunOptions{})
 	}
 }
 

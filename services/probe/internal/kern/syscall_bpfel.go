@@ -40,6 +40,7 @@ const (
 	syscallVarDefaultVerdict = "default_verdict"
 	syscallVarRequestWindow  = "request_window"
 	syscallVarResponseWindow = "response_window"
+	syscallVarUnixSalt       = "unix_salt"
 	syscallVarWakeBytes      = "wake_bytes"
 )
 
@@ -121,6 +122,7 @@ type syscallVariableSpecs struct {
 	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
 	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
+	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -191,6 +193,7 @@ type syscallVariables struct {
 	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
 	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
+	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

@@ -96,6 +96,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		"wake_bytes":      uint64(opts.RingBytes / 8),  //nolint:gosec // checked
 		"default_verdict": verdict,
 		"call_kinds":      callKinds(),
+		"unix_salt":       opts.salt,
 	} {
 		if v := spec.Variables[name]; v != nil {
 			if err := v.Set(value); err != nil {
