@@ -29,7 +29,6 @@ type Batch struct {
 	message   eventv1.ExchangeBatch
 	events    []event
 	text      arena
-	parsers   parsers
 	size      int // upper bound of the marshalled size
 	number    uint64
 	addresses map[netip.Addr]uint32
@@ -50,20 +49,10 @@ type lastAddress struct {
 	index uint32
 }
 
-// parsers read the heads of what is not HTTP. A nil one knows no record: all of its protocol are unparsed.
-type parsers struct {
-	// fastCGI reads PARAMS and the beginning of STDOUT. The status is 200 unless STDOUT says otherwise, and 0 without a response.
-	fastCGI func(params, stdout []byte) (request httphead.Request, status uint16, ok bool)
-	// tls reads what client and server began with: the name that the client asked for and the version that the server chose.
-	tls func(client, server []byte) (serverName []byte, version uint16, ok bool)
-}
-
-func heads() parsers { return parsers{fastCGI: fcgihead.Parse, tls: tlshead.Parse} }
-
 // NewBatch returns an empty batch.
 func NewBatch() *Batch {
 	b := &Batch{
-		events: make([]event, maxExchanges), text: make(arena, 0, arenaSize), parsers: heads(), number: 1, addresses: make(map[netip.Addr]uint32, 256),
+		events: make([]event, maxExchanges), text: make(arena, 0, arenaSize), number: 1, addresses: make(map[netip.Addr]uint32, 256),
 	}
 	b.message.Exchanges = make([]*eventv1.Exchange, 0, maxExchanges)
 	return b
@@ -116,17 +105,14 @@ func (b *Batch) read(v *event, e *kern.Exchange, request, response []byte) Resul
 	case kern.HTTP:
 		head, ok = httphead.ParseRequest(request)
 	case kern.FastCGI:
-		if b.parsers.fastCGI != nil {
-			head, status, ok = b.parsers.fastCGI(request, response)
-		}
+		head, status, ok = fcgihead.Parse(request, response)
 	case kern.TLS:
-		if b.parsers.tls != nil {
-			name, version, ok := b.parsers.tls(request, response)
-			if ok {
-				v.fillEncrypted(name, version, &b.text)
-				return Added
-			}
+		name, version, ok := tlshead.Parse(request, response)
+		if !ok {
+			return Unparsed
 		}
+		v.fillEncrypted(name, version, &b.text)
+		return Added
 	}
 	if !ok {
 		return Unparsed

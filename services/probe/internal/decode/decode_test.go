@@ -3,7 +3,10 @@
 package decode
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -15,7 +18,6 @@ import (
 
 	"github.com/busbar/busbar/contract"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
-	"github.com/busbar/busbar/services/probe/internal/httphead"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 )
 
@@ -49,6 +51,26 @@ func exchange() *eventv1.Exchange {
 	}
 }
 
+// parameters are what the kernel captures of the same request by FastCGI.
+const parameters = "\x01\x03GET\x02\x17/users/7?token=secret#f\x05\x0du:p@shop:8080\x06\x06curl/8"
+
+// clientHello returns what a client sends first that asks for a name.
+func clientHello(t testing.TB, name string) []byte {
+	t.Helper()
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		_ = tls.Client(client, &tls.Config{ServerName: name}).Handshake() //nolint:gosec,noctx // nobody answers
+		client.Close()
+	}()
+	hello := make([]byte, 512)
+	n, err := io.ReadAtLeast(server, hello, 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hello[:n]
+}
+
 // unmarshal decodes with the reference implementation, which is stricter than the generated one: it wants valid UTF-8.
 func unmarshal(t testing.TB, b *Batch) *eventv1.ExchangeBatch {
 	t.Helper()
@@ -69,22 +91,19 @@ func unmarshal(t testing.TB, b *Batch) *eventv1.ExchangeBatch {
 func TestBatch(t *testing.T) {
 	t.Parallel()
 	b := NewBatch()
-	b.parsers = parsers{
-		fastCGI: func(params, _ []byte) (httphead.Request, uint16, bool) {
-			r, ok := httphead.ParseRequest(params)
-			return r, 201, ok
-		},
-		tls: func(_, _ []byte) ([]byte, uint16, bool) { return []byte("shop.example"), 0x0304, true },
-	}
 	clock := Clock{offset: 5000}
 	shop, caller := &eventv1.Process{Pid: 7, Command: "shop"}, &eventv1.Process{Pid: 9, Command: "caller"}
 	for round := range 3 { // the storage is used again, and nothing of the last round may show
 		var shopSlot, callerSlot Slot
-		add := func(e *kern.Exchange, request string, p *eventv1.Process, s *Slot) {
+		addBoth := func(e *kern.Exchange, request, response []byte, p *eventv1.Process, s *Slot) {
 			t.Helper()
-			if b.Add(e, []byte(request), nil, p, s, clock) != Added {
+			if b.Add(e, request, response, p, s, clock) != Added {
 				t.Fatalf("Add refused %q", request)
 			}
+		}
+		add := func(e *kern.Exchange, request string, p *eventv1.Process, s *Slot) {
+			t.Helper()
+			addBoth(e, []byte(request), nil, p, s)
 		}
 		add(record(), head, shop, &shopSlot)
 		bare := &kern.Exchange{Role: kern.Client, Flags: kern.NoResponse, RequestStart: 2000, TID: 9}
@@ -92,16 +111,13 @@ func TestBatch(t *testing.T) {
 		add(bare, "POST /\xff", caller, &callerSlot)
 		add(record(), head, shop, &shopSlot)
 
-		for _, other := range []func(e *kern.Exchange){
-			func(e *kern.Exchange) { e.Protocol = kern.TLS },
-			func(e *kern.Exchange) { e.Protocol = kern.FastCGI; e.SetPath("/run/php.sock") },
-		} {
-			e := record()
-			e.Flags = kern.Reset | kern.Keyed
-			e.Error = uint16(unix.EPIPE)
-			other(e)
-			add(e, head, shop, &shopSlot)
-		}
+		e := record()
+		e.Protocol, e.Flags, e.Error = kern.TLS, kern.Reset|kern.Keyed, uint16(unix.EPIPE)
+		addBoth(e, clientHello(t, "shop.example"), nil, shop, &shopSlot)
+		e = record()
+		e.Protocol, e.Flags, e.Error = kern.FastCGI, kern.Reset|kern.Keyed, uint16(unix.EPIPE)
+		e.SetPath("/run/php.sock")
+		addBoth(e, []byte(parameters), []byte("Status: 201 Created\r\n\r\n"), shop, &shopSlot)
 
 		reset := func(change func(x *eventv1.Exchange)) *eventv1.Exchange {
 			x := exchange()
@@ -110,7 +126,7 @@ func TestBatch(t *testing.T) {
 			return x
 		}
 		encrypted := reset(func(x *eventv1.Exchange) {
-			x.Protocol = &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: "shop.example", Version: 0x0304}}
+			x.Protocol = &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: "shop.example"}}
 		})
 		fastCGI := reset(func(x *eventv1.Exchange) {
 			x.PeerAddress, x.UnixPath = 0, "/run/php.sock"
@@ -225,17 +241,27 @@ func TestClock(t *testing.T) {
 
 // FuzzAdd holds that whatever the kernel captured becomes a valid message of the counted size without the query.
 func FuzzAdd(f *testing.F) {
-	f.Add([]byte(head), uint16(0))
-	f.Fuzz(func(t *testing.T, request []byte, flags uint16) {
+	f.Add([]byte(head), []byte("HTTP/1.1 200 OK\r\n"), uint16(0), uint8(kern.HTTP), uint8(0), "")
+	f.Add([]byte(parameters), []byte("Status: 404 Not Found\r\n"), uint16(kern.Reset), uint8(kern.FastCGI), uint8(0), "/run/php.sock")
+	f.Add(clientHello(f, "shop.example"), []byte{}, uint16(kern.NoResponse), uint8(kern.TLS), uint8(0), "")
+	f.Add([]byte("GET /a%3Fb HTTP/1.1"), []byte{}, uint16(1), uint8(kern.HTTP), uint8(kern.GnuTLS), "@\xff")
+	f.Fuzz(func(t *testing.T, request, response []byte, flags uint16, protocol, library uint8, path string) {
 		b := NewBatch()
 		e := record()
-		e.Flags = kern.Flags(flags)
-		if b.Add(e, request[:min(len(request), 512)], nil, &eventv1.Process{Pid: 7}, new(Slot), Clock{}) != Added {
+		e.Flags, e.Protocol, e.TLS, e.Error = kern.Flags(flags), kern.Protocol(protocol), kern.Library(library), flags
+		if path != "" {
+			e.SetPath(path)
+		}
+		request, response = request[:min(len(request), 512)], response[:min(len(response), 256)]
+		if b.Add(e, request, response, &eventv1.Process{Pid: 7}, new(Slot), Clock{}) != Added {
 			return
 		}
-		h := unmarshal(t, b).GetExchanges()[0].GetHttp()
-		if strings.ContainsAny(h.GetPath()+h.GetHost(), "?#") {
+		x := unmarshal(t, b).GetExchanges()[0]
+		if h := x.GetHttp(); strings.ContainsAny(h.GetPath()+h.GetHost(), "?#") {
 			t.Fatalf("%q gives path %q, host %q", request, h.GetPath(), h.GetHost())
+		}
+		if x.GetHttp() == nil && x.GetEncrypted() == nil {
+			t.Fatalf("%q gives no protocol", request)
 		}
 	})
 }
