@@ -6,6 +6,7 @@
 //
 // They miss what a process splices out of a socket; the gap is noticed at the next receive.
 
+#include "lib/conns.h"
 #include "lib/tls.h"
 #include "lib/unix_receive.h"
 
@@ -17,17 +18,6 @@ static __always_inline bool conn_tcp(const struct sock *sk)
 	__u16 family = sk->__sk_common.skc_family;
 
 	return sk->sk_protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
-}
-
-static __always_inline struct conn *conn_find(struct sock *sk)
-{
-	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (!c)
-		drop(DROP_CONNECTION_STATE);
-	else if (!c->rec.kind)
-		conn_init(c, sk);
-	return c;
 }
 
 // In the loop of tcp_sendmsg, before each part of the message is copied: the whole rest of the message is in the
@@ -56,10 +46,10 @@ int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg, struct sk_buff *skb, 
 	src.skip = msg->msg_iter.iov_offset;
 	if (msg->msg_iter.iter_type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		src.kind = SOURCE_USER;
-		src.base = msg->msg_iter.ubuf;
+		src.base = conn_number(c, msg->msg_iter.ubuf);
 	} else if (msg->msg_iter.iter_type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
 		src.kind = SOURCE_IOVEC;
-		src.base = BPF_CORE_READ(msg, msg_iter.__iov); // as a number, not as a pointer the verifier follows
+		src.base = conn_number(c, msg->msg_iter.__iov);
 		src.segments = msg->msg_iter.nr_segs;
 	}
 	tls_or_data(c, &src, DIR_TX, tp->write_seq, len, id);
@@ -102,38 +92,5 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 		return 0;
 	src.skb = &payload;
 	tls_or_data(c, &src, DIR_RX, seq, len, id);
-	return 0;
-}
-
-// A server that closes has said all it will. Otherwise an exchange still open ends when the connection does, and if by
-// then the process has not read everything, when it lets go of the socket. Often in softirq.
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_state, struct sock *sk, int before, int after)
-{
-	struct conn *c;
-
-	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
-		process_network();
-	if (after != TCP_CLOSE && after != TCP_FIN_WAIT1 && after != TCP_LAST_ACK)
-		return 0;
-	c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-	if (!c)
-		return 0;
-	close_state(c, sk, before, after);
-	tls_state(c, sk, before, after);
-	return 0;
-}
-
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(on_destroy, struct sock *sk)
-{
-	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, 0);
-
-	goroutine_forget((__u64)sk);
-	if (!c)
-		return 0;
-	exchange_close(c, 0);
-	if (c->opaque == OPAQUE_TLS)
-		tls_destroy(c);
 	return 0;
 }

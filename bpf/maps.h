@@ -45,7 +45,7 @@ struct {
 	__type(value, struct conn);
 } conns SEC(".maps");
 
-// The same by address of the socket, for tiers without socket storage, and in every tier, by that address plus one, the
+// The same by address of the socket, for tiers kprobe and syscall, and in every tier, by that address plus one, the
 // plaintext of TLS connections. Deleted when the socket is destroyed or
 // becomes TCP_CLOSE; full: the connection is not observed, and counted.
 struct {
@@ -65,7 +65,8 @@ struct {
 	__type(value, struct conn);
 } blank_conn SEC(".maps");
 
-// tid -> system call in progress, only in the syscall tier. Deleted when the call returns and when the thread exits.
+// tid -> what the thread is sending or receiving, or did last; not in tier btf. Deleted when the thread exits, in tier
+// syscall when the call returns. Full: what the call moves is not seen, and counted.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);

@@ -5,7 +5,7 @@
 // is a table that sends most of them away.
 //
 // It misses io_uring, whose reads and writes are no system calls, and does not see the bytes of sendfile and splice,
-// only their number. The time of the last byte of a large send is that of its beginning.
+// only their number.
 
 #include "lib/call.h"
 
@@ -18,7 +18,6 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 	__u64 nr = ctx->args[1], id;
 	struct call call = {};
 	struct conn *c;
-	__u32 tid;
 	__u8 kind;
 
 	if (nr >= sizeof(call_kinds))
@@ -34,15 +33,12 @@ int on_enter(struct bpf_raw_tracepoint_args *ctx)
 	if (call.local) {
 		if (!call_unix_enter(&call))
 			return 0;
-	} else if (call.dir == DIR_TX && !call.blind) {
-		c = call_conn(call.sk);
-		if (c && c->opaque != OPAQUE_OTHER)
-			call_offered(c, &call);
-		return 0;
+	} else if (call.dir == DIR_TX && call.source != SOURCE_NONE) {
+		c = conn_find((struct sock *)call.sk);
+		if (!c || c->opaque == OPAQUE_OTHER || !call_offered(c, &call))
+			return 0;
 	}
-	tid = id;
-	if (bpf_map_update_elem(&calls, &tid, &call, BPF_ANY))
-		drop(DROP_CALL_STATE);
+	payload_keep(id, &call);
 	return 0;
 }
 
@@ -59,48 +55,10 @@ int on_return(struct bpf_raw_tracepoint_args *ctx)
 	if (moved > 0 && call->local) {
 		call_unix_return(call, moved);
 	} else if (moved > 0) {
-		c = call_conn(call->sk);
+		c = conn_find((struct sock *)call->sk);
 		if (c && c->opaque != OPAQUE_OTHER)
 			call_moved(c, call, moved);
 	}
 	bpf_map_delete_elem(&calls, &tid);
-	return 0;
-}
-
-// As in tier btf; here it also deletes the state.
-SEC("raw_tp/inet_sock_set_state")
-int on_state(struct bpf_raw_tracepoint_args *ctx)
-{
-	__u64 sk = ctx->args[0];
-	int before = ctx->args[1], after = ctx->args[2];
-	struct conn *c;
-
-	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
-		process_network();
-	if (after != TCP_CLOSE && after != TCP_FIN_WAIT1 && after != TCP_LAST_ACK)
-		return 0;
-	c = bpf_map_lookup_elem(&conns_by_addr, &sk);
-	if (!c)
-		return 0;
-	close_state(c, (struct sock *)sk, before, after);
-	tls_state(c, (struct sock *)sk, before, after);
-	if (after == TCP_CLOSE && c->open == OPEN_NONE && c->opaque != OPAQUE_TLS)
-		bpf_map_delete_elem(&conns_by_addr, &sk);
-	return 0;
-}
-
-SEC("raw_tp/tcp_destroy_sock")
-int on_destroy(struct bpf_raw_tracepoint_args *ctx)
-{
-	__u64 sk = ctx->args[0];
-	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &sk);
-
-	goroutine_forget(sk);
-	if (!c)
-		return 0;
-	exchange_close(c, 0);
-	if (c->opaque == OPAQUE_TLS)
-		tls_destroy(c);
-	bpf_map_delete_elem(&conns_by_addr, &sk);
 	return 0;
 }

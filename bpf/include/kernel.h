@@ -158,7 +158,7 @@ struct iovec {
 };
 
 enum iter_type {
-	ITER_UBUF,
+	ITER_UBUF, // since 6.0
 	ITER_IOVEC,
 };
 
@@ -169,6 +169,14 @@ struct iov_iter {
 	void *ubuf;
 	__u64 count;
 	unsigned long nr_segs;
+};
+
+struct iov_iter___6_3 { // and before: `__iov` had another name
+	const struct iovec *iov;
+};
+
+struct iov_iter___5_13 { // and before: kind and direction in one
+	unsigned int type;
 };
 
 struct msghdr {
@@ -230,7 +238,8 @@ struct linux_binprm {
 	const char *filename;
 };
 
-// The registers at a system call, as amd64 and arm64 lay them out. Only one of the two exists on a given kernel.
+// The registers at a system call or a function, as amd64 and arm64 lay them out. Only one of the two exists on a given
+// kernel. A system call of amd64 has its fourth argument in r10, a function in cx.
 struct pt_regs___amd64 {
 	unsigned long di, si, dx, cx, r10, r8, r9, r14, ax, sp, orig_ax;
 };

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// System calls that move bytes over TCP, between their entry and their return. What is sent is looked at on entry, before
-// the peer can answer it; what is received, when the call returns. Bytes that a send offered and the socket did not take
-// are offered again at the same sequence number, and skipped then.
+// System calls that move bytes over TCP, between their entry and their return.
 #pragma once
 
+#include "conns_by_addr.h"
+#include "payload.h"
 #include "syscall.h"
-#include "tls.h"
 #include "unix.h"
 
 // Messages looked at in one sendmmsg or recvmmsg.
@@ -53,55 +52,6 @@ __noinline __u64 call_length(__u64 list, __u64 segments)
 	return sum;
 }
 
-// call_conn_init is a function of its own so that what it takes of the stack is free again for what follows.
-__noinline int call_conn_init(struct conn *c, __u64 sk)
-{
-	if (c)
-		conn_init(c, (struct sock *)sk);
-	return 0;
-}
-
-static __always_inline struct conn *call_conn(__u64 sk)
-{
-	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &sk);
-	__u32 zero = 0;
-	__u8 state;
-	void *blank;
-
-	if (c)
-		return c;
-	state = BPF_CORE_READ((struct sock *)sk, __sk_common.skc_state);
-	blank = bpf_map_lookup_elem(&blank_conn, &zero);
-	if (!blank || (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2))
-		return NULL;
-	if (bpf_map_update_elem(&conns_by_addr, &sk, blank, BPF_NOEXIST)) {
-		drop(DROP_CONNECTION_STATE);
-		return NULL;
-	}
-	c = bpf_map_lookup_elem(&conns_by_addr, &sk);
-	if (c)
-		call_conn_init(c, sk);
-	return c;
-}
-
-// call_payload hands one message of a call to the core; `seq` is its first byte's. A function of its own so that the
-// verifier looks at it once.
-__noinline int call_payload(struct conn *c, const struct call *call, __u32 seq, __u32 len)
-{
-	struct source src = {};
-	__u32 dir;
-
-	if (!c || !call || !len)
-		return 0;
-	dir = call->dir & 1;
-	barrier_var(dir);
-	src.kind = call->blind ? SOURCE_NONE : call->segments ? SOURCE_USER_IOVEC : SOURCE_USER;
-	src.base = (void *)call->base;
-	src.segments = call->segments;
-	tls_or_data(c, &src, dir, seq, len, bpf_get_current_pid_tgid());
-	return 0;
-}
-
 // call_received adds up what a recvmmsg received, or a sendmmsg sent.
 static __always_inline __u32 call_received(const struct call *call, __u32 count)
 {
@@ -129,38 +79,29 @@ static __always_inline void call_messages(struct conn *c, struct call *call, __u
 			len = call_length(b.list, b.segments);
 		else if (bpf_probe_read_user(&len, sizeof(len), (void *)(message + MMSGHDR_RECEIVED)))
 			return;
-		call_payload(c, call, seq, len);
+		payload(c, call, seq, len);
 		seq += len;
 	}
 }
 
-// call_offered hands on what a call is about to send.
-static __always_inline void call_offered(struct conn *c, struct call *call)
+// call_offered hands on what a call is about to send. It tells whether the call is to be met again at its return.
+static __always_inline bool call_offered(struct conn *c, struct call *call)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)call->sk;
-	__u32 seq = BPF_CORE_READ(tp, write_seq);
-
-	if (call->messages)
-		call_messages(c, call, call->messages, seq);
-	else
-		call_payload(c, call, seq, call->size);
+	if (call->messages) {
+		call_messages(c, call, call->messages, call->seq);
+		return false;
+	}
+	payload(c, call, call->seq, call->size < SEND_FIRST ? call->size : SEND_FIRST);
+	return call->size > SEND_FIRST;
 }
 
-// call_moved hands on what a call has received, or has sent from where we cannot look.
+// call_moved hands on what a call has received, or has sent as far as it was not looked at.
 static __always_inline void call_moved(struct conn *c, struct call *call, __u32 moved)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)call->sk;
-	__u32 seq = call->dir == DIR_TX ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
-	__u32 len = call->messages ? call_received(call, moved) : moved;
-
-	if (!call->peek)
-		seq -= len;
-	if (call->dir == DIR_RX && seq == call->seq + 1)
-		seq--; // a FIN behind the bytes was taken with them
 	if (call->messages)
-		call_messages(c, call, moved, seq);
+		call_messages(c, call, moved, call->seq);
 	else
-		call_payload(c, call, seq, len);
+		payload(c, call, call->seq, moved);
 }
 
 // call_unix_enter looks at what a call is about to send on a unix socket. It tells whether the return of the call matters:
@@ -171,12 +112,12 @@ static __always_inline bool call_unix_enter(struct call *call)
 
 	if (!c || c->opaque)
 		return false;
-	if (call->dir == DIR_RX || call->blind)
+	if (call->dir == DIR_RX || call->source == SOURCE_NONE)
 		return true;
 	if (call->messages)
 		call_messages(c, call, call->messages, c->moved[DIR_TX]);
 	else
-		call_payload(c, call, c->moved[DIR_TX], call->size);
+		payload(c, call, c->moved[DIR_TX], call->size);
 	return true;
 }
 
@@ -193,8 +134,8 @@ static __always_inline void call_unix_return(struct call *call, __u32 moved)
 	c->moved[dir] += len;
 	if (dir == DIR_RX && call->messages)
 		call_messages(c, call, moved, seq);
-	else if (dir == DIR_RX || call->blind)
-		call_payload(c, call, seq, len);
+	else if (dir == DIR_RX || call->source == SOURCE_NONE)
+		payload(c, call, seq, len);
 	unix_over(c, sk);
 }
 
@@ -202,8 +143,8 @@ static __always_inline void call_unix_return(struct call *call, __u32 moved)
 static __always_inline bool call_describe(struct call *call, __u8 kind, const void *regs)
 {
 	struct buffers buffers;
-	struct tcp_sock *tp;
 	__u64 flags = 0;
+	struct tcp_sock *tp;
 
 	call->dir = kind == CALL_READ || kind == CALL_READV || kind == CALL_RECVFROM || kind == CALL_RECVMSG || kind == CALL_RECVMMSG
 			    ? DIR_RX
@@ -215,6 +156,7 @@ static __always_inline bool call_describe(struct call *call, __u8 kind, const vo
 	}
 	if (!call->sk)
 		return false;
+	call->source = SOURCE_USER_IOVEC;
 	call->base = call_arg(regs, 1);
 	switch (kind) {
 	case CALL_RECVFROM:
@@ -222,6 +164,7 @@ static __always_inline bool call_describe(struct call *call, __u8 kind, const vo
 	case CALL_READ:
 	case CALL_WRITE:
 	case CALL_SENDTO:
+		call->source = SOURCE_USER;
 		call->size = call_arg(regs, 2);
 		break;
 	case CALL_READV:
@@ -243,20 +186,22 @@ static __always_inline bool call_describe(struct call *call, __u8 kind, const vo
 		break;
 	case CALL_SENDFILE:
 	case CALL_SPLICE:
-		call->blind = 1;
+		call->source = SOURCE_NONE;
 		break;
 	}
 	if (flags & (MSG_OOB | MSG_ERRQUEUE))
 		return false;
 	call->local = unix_stream((struct sock *)call->sk);
-	if (call->dir == DIR_RX) {
-		tp = (struct tcp_sock *)call->sk; // a cast inside the macro would have `call` itself relocated
-		call->seq = BPF_CORE_READ(tp, copied_seq);
-		call->peek = !!(flags & MSG_PEEK);
-		if (flags & MSG_TRUNC && !call->local)
-			call->blind = 1; // thrown away, not copied
-	} else if (call->segments) {
-		call->size = call_length(call->base, call->segments);
+	tp = (struct tcp_sock *)call->sk; // a cast inside the macro would have `call` itself relocated
+	if (call->dir == DIR_TX) {
+		call->seq = BPF_CORE_READ(tp, write_seq);
+		if (call->segments)
+			call->size = call_length(call->base, call->segments);
+		return true;
 	}
+	call->seq = BPF_CORE_READ(tp, copied_seq);
+	call->peek = !!(flags & MSG_PEEK);
+	if (flags & MSG_TRUNC && !call->local)
+		call->source = SOURCE_NONE; // thrown away, not copied
 	return true;
 }

@@ -20,6 +20,14 @@ static __always_inline bool close_unread(struct sock *sk)
 	return BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) > 1;
 }
 
+// close_begins tells whether a state is one in which an exchange may end. A server that closes has said all it will.
+// Otherwise what is open ends when the connection does, and if by then the process has not read everything, when it lets
+// go of the socket.
+static __always_inline bool close_begins(int after)
+{
+	return after == TCP_CLOSE || after == TCP_FIN_WAIT1 || after == TCP_LAST_ACK;
+}
+
 static __always_inline void close_state(struct conn *c, struct sock *sk, int before, int after)
 {
 	bool aborted = after == TCP_CLOSE && close_aborted(sk, before);

@@ -52,10 +52,14 @@ static __always_inline void conn_addresses(struct exchange_record *r, struct soc
 	*(__u32 *)r->remote_addr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
 }
 
-static __always_inline void conn_init(struct conn *c, struct sock *sk)
+// A function of its own so that what it takes of the stack is free again for what follows.
+__noinline int conn_init(struct conn *c, __u64 sk)
 {
+	if (!c)
+		return 0;
 	c->rec.kind = RECORD_EXCHANGE;
-	c->sk = (__u64)sk;
-	conn_addresses(&c->rec, sk);
+	c->sk = sk;
+	conn_addresses(&c->rec, (struct sock *)sk);
 	conn_key(c, (struct tcp_sock *)sk);
+	return 0;
 }

@@ -203,9 +203,13 @@ static __always_inline __u32 fcgi_value(struct conn *c, struct fcgi *f, const st
 		c->rec.request_captured += m;
 		return n;
 	}
-	if (parted < sizeof(f->part) && m <= sizeof(f->part) - parted) {
-		bpf_probe_read_kernel(f->part + parted, m, w->bytes + (at & WINDOW_MASK));
+	if (parted + m <= sizeof(f->part)) {
 		f->parted = parted + m;
+		parted &= 63; // tells the verifier that it fits
+		m &= 63;
+		barrier_var(parted);
+		barrier_var(m);
+		bpf_probe_read_kernel(f->part + parted, m, w->bytes + (at & WINDOW_MASK));
 	}
 	if (!f->room)
 		fcgi_traceparent(c, dir);

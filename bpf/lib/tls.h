@@ -90,14 +90,6 @@ static __always_inline __u64 tls_joined(__u64 object, __u32 tgid)
 	return sk ? *sk : 0;
 }
 
-// tls_conn_init is a function of its own so that what it takes of the stack is free again for what follows.
-__noinline int tls_conn_init(struct conn *c, __u64 sk)
-{
-	if (c)
-		conn_init(c, (struct sock *)sk);
-	return 0;
-}
-
 // tls_part undoes a join. The plaintext's exchange stays open: it may yet end with the connection.
 __noinline int tls_part(__u64 object, __u32 tgid)
 {
@@ -144,7 +136,7 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how)
 	c = bpf_map_lookup_elem(&conns_by_addr, &plain);
 	if (!c)
 		return 0;
-	tls_conn_init(c, sk);
+	conn_init(c, sk);
 	c->rec.tls = how;
 	t->keyed = c->rec.flags & EXCHANGE_KEYED ? 1 : 0;
 	t->object = object;
@@ -389,7 +381,9 @@ static __always_inline void tls_wire(struct conn *c, const struct source *src, _
 	if (!w)
 		return;
 	if (tls_capturing(c, dir)) {
-		got = source_load(src, w, dir, 0, len);
+		got = len < PIECE_MAX ? len : PIECE_MAX;
+		barrier_var(got); // else the load does not tell the verifier that it fits
+		got = source_load(src, w, dir, 0, got);
 		tls_capture(c, dir, got);
 	}
 	for (int i = 0; i < TLS_STEPS_MAX && at < len; i++) {

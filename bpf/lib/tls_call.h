@@ -10,7 +10,7 @@
 // tls_plaintext hands plaintext to the core.
 static __always_inline void tls_plaintext(struct tls_socket *t, struct conn *c, __u32 dir, __u64 buffer, __u32 at, __u32 len)
 {
-	struct source src = {.kind = SOURCE_USER, .base = (void *)buffer};
+	struct source src = {.kind = SOURCE_USER, .base = buffer};
 
 	if (c->opaque || !len)
 		return;

@@ -107,6 +107,7 @@ struct conn {
 	// The verifier cannot see that a piece never runs past `heads`: what follows must be at least RESPONSE_MAX long.
 	struct stream stream[2];
 	__u64 sk;      // address of its socket
+	__u64 number;  // what goes through here is no pointer to the verifier any more
 	__u64 now;     // of the hook that is at work on the connection
 	__u64 task;    // and its thread, as bpf_get_current_pid_tgid says it
 	__u32 seen[2]; // by direction: sequence number after the last byte looked at
@@ -200,18 +201,20 @@ struct process_space {
 	char slack[PROCESS_ENV_MAX]; // for the verifier, as in struct conn
 };
 
-// A system call on a TCP or unix socket between its entry and its return.
+// A send or a receive on a TCP or unix socket between its beginning and its end.
 struct call {
 	__u64 sk;
 	__u64 base;     // buffer, list of buffers, or list of messages
 	__u64 size;     // of the buffer or buffers
-	__u32 segments; // in the list of buffers; 0: a plain buffer
+	__u32 skip;     // bytes of them before the first that counts
+	__u32 segments; // in the list of buffers
 	__u32 messages; // in the list of messages; 0: not one
+	__u32 seq;      // of the first byte to be sent or received
 	__u8 dir;
-	__u8 peek;  // the bytes stay in the socket
-	__u8 blind; // the bytes are not in memory of the process
-	__u8 local; // a unix socket
-	__u32 seq;  // of the next byte to be received, on entry
+	__u8 source; // enum source_kind
+	__u8 peek;   // the bytes stay in the socket
+	__u8 local;  // a unix socket
+	__u8 reserved[4];
 };
 
 // One direction of a TLS connection as a sequence of records.

@@ -45,7 +45,7 @@ func parseUp(args []string, env func(string) string, stdout io.Writer) (*setting
 	run.RegisterConfig(fs, &s.resources)
 	fs.StringVar(&s.otlp, "otlp", "", "`URL` of a back end that gets everything: http://host:4318 or grpc://host:4317")
 	fs.BoolVar(&s.noProbe, "no-probe", false, "run without the probe, which is the part that needs privileges")
-	run.Choice(fs, &s.tier, "tier", "how the probe sees traffic", "auto", "btf", "syscall")
+	run.Choice(fs, &s.tier, "tier", "how the probe sees traffic", "auto", "btf", "fentry", "kprobe", "syscall")
 	fs.StringVar(&s.node, "node", host, "`NAME` of this machine")
 	s.register(fs, env)
 	s.bus.RegisterRoot(fs)

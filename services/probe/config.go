@@ -29,7 +29,7 @@ type Config struct {
 	// Paths are files and folders with resources, watched for changes. Without an Instrumentation among them every process
 	// is observed.
 	Paths []string
-	// Tier is the set of hooks: "btf", "syscall", or "auto" for the best one that this kernel takes.
+	// Tier is the set of hooks: "btf", "fentry", "kprobe", "syscall", or "auto" for the best one that this kernel takes.
 	Tier string
 	// RingBytes is the size of the ring between kernel and probe, a power of two. It holds what is recorded while the probe
 	// gets no CPU: 8 MiB are a sixth of a second at 100,000 exchanges a second.
@@ -60,6 +60,8 @@ func Default() Config {
 const (
 	TierAuto    = "auto"
 	TierBTF     = "btf"
+	TierFentry  = "fentry"
+	TierKprobe  = "kprobe"
 	TierSyscall = "syscall"
 )
 

@@ -24,7 +24,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	flags := run.NewFlags(name, "observes the processes of this machine", "", stdout)
 	common.Register(flags)
 	flags.StringVar(&cfg.Node, "node", cfg.Node, "`NAME` of this machine")
-	run.Choice(flags, &cfg.Tier, "tier", "hooks to use", probe.TierAuto, probe.TierBTF, probe.TierSyscall)
+	run.Choice(flags, &cfg.Tier, "tier", "hooks to use", probe.TierAuto, probe.TierBTF, probe.TierFentry, probe.TierKprobe, probe.TierSyscall)
 	flags.IntVar(&cfg.RingBytes, "ring-bytes", cfg.RingBytes, "size in `BYTES` of the ring that the kernel writes to, a power of two")
 	flags.IntVar(&cfg.SpoolBytes, "spool-bytes", cfg.SpoolBytes, "`BYTES` kept in memory while the bus is away")
 	flags.StringVar(&cfg.ProcRoot, "proc", cfg.ProcRoot, "`FOLDER` where the machine's procfs is mounted")

@@ -32,10 +32,8 @@ const (
 	btfMapTlsSockets     = "tls_sockets"
 	btfMapTlsThreads     = "tls_threads"
 	btfMapWindows        = "windows"
-	btfProgOnDestroy     = "on_destroy"
 	btfProgOnReceive     = "on_receive"
 	btfProgOnSend        = "on_send"
-	btfProgOnState       = "on_state"
 	btfVarCallKinds      = "call_kinds"
 	btfVarDefaultVerdict = "default_verdict"
 	btfVarRequestWindow  = "request_window"
@@ -86,10 +84,8 @@ type btfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type btfProgramSpecs struct {
-	OnDestroy *ebpf.ProgramSpec `ebpf:"on_destroy"`
 	OnReceive *ebpf.ProgramSpec `ebpf:"on_receive"`
 	OnSend    *ebpf.ProgramSpec `ebpf:"on_send"`
-	OnState   *ebpf.ProgramSpec `ebpf:"on_state"`
 }
 
 // btfMapSpecs contains maps before they are loaded into the kernel.
@@ -201,18 +197,14 @@ type btfVariables struct {
 //
 // It can be passed to loadBtfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type btfPrograms struct {
-	OnDestroy *ebpf.Program `ebpf:"on_destroy"`
 	OnReceive *ebpf.Program `ebpf:"on_receive"`
 	OnSend    *ebpf.Program `ebpf:"on_send"`
-	OnState   *ebpf.Program `ebpf:"on_state"`
 }
 
 func (p *btfPrograms) Close() error {
 	return _BtfClose(
-		p.OnDestroy,
 		p.OnReceive,
 		p.OnSend,
-		p.OnState,
 	)
 }
 

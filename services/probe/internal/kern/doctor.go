@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -44,13 +43,14 @@ func Doctor() ([]TierReport, error) {
 
 // examine tries the hooks of a tier one by one.
 func (t tier) examine(unmet error) TierReport {
+	t, without := t.here()
 	r := TierReport{Name: t.name, Works: unmet == nil}
 	refusals := map[string]error{}
 	if unmet != nil {
 		r.Reason = unmet.Error()
 	} else {
 		for _, o := range t.objects {
-			o.examine(refusals)
+			o.examine(Options{hooks: t.hooks, without: without}, refusals)
 		}
 	}
 	for _, h := range t.hooks {
@@ -72,8 +72,9 @@ func (t tier) examine(unmet error) TierReport {
 
 // examine notes for each program of an object why the kernel refuses it. Programs are loaded one at a time, so that one does
 // not answer for another.
-func (o object) examine(refusals map[string]error) {
-	opts, _ := Options{RingBytes: minRingBytes()}.withDefaults()
+func (o object) examine(opts Options, refusals map[string]error) {
+	opts.RingBytes = minRingBytes()
+	opts, _ = opts.withDefaults()
 	whole, err := o.spec(opts)
 	if err != nil {
 		whole = &ebpf.CollectionSpec{}
@@ -88,17 +89,4 @@ func (o object) examine(refusals map[string]error) {
 		}
 		c.Close()
 	}
-}
-
-// missing says that the kernel has no such tracepoint.
-func (h hook) missing() error {
-	types, err := btf.LoadKernelSpec()
-	if err != nil {
-		return fmt.Errorf("read kernel types: %w", err)
-	}
-	var tracepoint *btf.Typedef
-	if err := types.TypeByName("btf_trace_"+h.name, &tracepoint); err != nil {
-		return fmt.Errorf("this kernel has no tracepoint %s", h.name)
-	}
-	return nil
 }

@@ -20,6 +20,8 @@ import (
 const (
 	TierAuto    = "auto"
 	TierBTF     = "btf"
+	TierFentry  = "fentry"
+	TierKprobe  = "kprobe"
 	TierSyscall = "syscall"
 )
 
@@ -32,6 +34,7 @@ type Options struct {
 	DefaultIgnore  bool   // do not observe a process before Decide says so
 	VerifierLog    bool   // ask the kernel for its full log when it refuses a program; see LoadError
 
+	hooks   []hook   // of the tier, as this kernel names them
 	without []string // programs whose hook this kernel does not have
 	salt    uint64   // of the ids of exchanges over unix sockets
 }
@@ -115,6 +118,8 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 			_ = k.Close()
 		}
 	}()
+	t, o.without = t.here()
+	o.hooks = t.hooks
 	for _, h := range t.hooks {
 		if err := h.missing(); err != nil && h.vital {
 			return nil, newLoadError(t.name, err)

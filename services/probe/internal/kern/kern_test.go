@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -162,12 +164,29 @@ func load(t testing.TB, o Options) *Kern {
 	return k
 }
 
-// eachTier runs a test once per tier.
+// eachTier runs a test once per tier. A tier whose hooks this kernel does not have is skipped, unless REQUIRE_TIERS names it.
 func eachTier(t *testing.T, run func(t *testing.T, tier string)) {
 	t.Helper()
+	required := strings.Fields(os.Getenv("REQUIRE_TIERS"))
 	for _, tier := range tiers() {
-		t.Run(tier.name, func(t *testing.T) { run(t, tier.name) })
+		t.Run(tier.name, func(t *testing.T) {
+			if err := tier.impossible(); err != nil && !slices.Contains(required, tier.name) {
+				t.Skip(err)
+			}
+			run(t, tier.name)
+		})
 	}
+}
+
+// impossible says which place that the tier cannot do without this kernel does not have.
+func (t tier) impossible() error {
+	t, _ = t.here()
+	for _, h := range t.hooks {
+		if err := h.missing(); err != nil && h.vital {
+			return err
+		}
+	}
+	return nil
 }
 
 // pipe returns both ends of a TCP connection over loopback.

@@ -32,10 +32,8 @@ const (
 	syscallMapTlsSockets     = "tls_sockets"
 	syscallMapTlsThreads     = "tls_threads"
 	syscallMapWindows        = "windows"
-	syscallProgOnDestroy     = "on_destroy"
 	syscallProgOnEnter       = "on_enter"
 	syscallProgOnReturn      = "on_return"
-	syscallProgOnState       = "on_state"
 	syscallVarCallKinds      = "call_kinds"
 	syscallVarDefaultVerdict = "default_verdict"
 	syscallVarRequestWindow  = "request_window"
@@ -86,10 +84,8 @@ type syscallSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscallProgramSpecs struct {
-	OnDestroy *ebpf.ProgramSpec `ebpf:"on_destroy"`
-	OnEnter   *ebpf.ProgramSpec `ebpf:"on_enter"`
-	OnReturn  *ebpf.ProgramSpec `ebpf:"on_return"`
-	OnState   *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnEnter  *ebpf.ProgramSpec `ebpf:"on_enter"`
+	OnReturn *ebpf.ProgramSpec `ebpf:"on_return"`
 }
 
 // syscallMapSpecs contains maps before they are loaded into the kernel.
@@ -201,18 +197,14 @@ type syscallVariables struct {
 //
 // It can be passed to loadSyscallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscallPrograms struct {
-	OnDestroy *ebpf.Program `ebpf:"on_destroy"`
-	OnEnter   *ebpf.Program `ebpf:"on_enter"`
-	OnReturn  *ebpf.Program `ebpf:"on_return"`
-	OnState   *ebpf.Program `ebpf:"on_state"`
+	OnEnter  *ebpf.Program `ebpf:"on_enter"`
+	OnReturn *ebpf.Program `ebpf:"on_return"`
 }
 
 func (p *syscallPrograms) Close() error {
 	return _SyscallClose(
-		p.OnDestroy,
 		p.OnEnter,
 		p.OnReturn,
-		p.OnState,
 	)
 }
 

@@ -27,46 +27,91 @@ type object struct {
 // A hook is a program and the place in the kernel it runs at.
 type hook struct {
 	program string
-	name    string // of the tracepoint
-	btf     bool   // BTF-typed; else a raw tracepoint
-	vital   bool   // without it nothing is seen
+	kind    hookKind
+	name    string // of the tracepoint or function
+	older   string // name of the function where there is none of that name
+	vital   bool   // without it nothing is seen, or what is seen is wrong
+	gone    bool   // newer kernels have no such function and need none
 	gives   string // what is missing without it
 }
 
+type hookKind int
+
+const (
+	rawTracepoint hookKind = iota
+	btfTracepoint
+	trampoline // fentry or fexit
+	kprobe
+)
+
 // tiers returns what Load chooses from, best first.
 func tiers() []tier {
-	life := []hook{
+	process, stored, byAddr := object{"process", loadProcess}, object{"close", loadClose}, object{"close_by_addr", loadClose_by_addr}
+	return []tier{{
+		name:    TierBTF,
+		objects: []object{{"btf", loadBtf}, stored, process},
+		hooks: slices.Concat([]hook{
+			{program: "on_send", kind: btfTracepoint, name: "tcp_sendmsg_locked", vital: true, gives: "what is sent"},
+			{program: "on_receive", kind: btfTracepoint, name: "skb_copy_datagram_iovec", vital: true, gives: "what is received"},
+		}, closes(btfTracepoint), life()),
+	}, {
+		name:    TierFentry,
+		objects: []object{{"fentry", loadFentry}, stored, process},
+		hooks:   slices.Concat(messages(trampoline, "tcp_sendmsg_locked"), closes(btfTracepoint), life()),
+	}, {
+		name:    TierKprobe,
+		objects: []object{{"kprobe", loadKprobe}, byAddr, process},
+		hooks:   slices.Concat(messages(kprobe, "tcp_push"), closes(rawTracepoint), life()),
+	}, {
+		name:    TierSyscall,
+		objects: []object{{"syscall", loadSyscall}, byAddr, process},
+		hooks: slices.Concat([]hook{
+			{program: "on_enter", name: "sys_enter", vital: true, gives: "what is sent"},
+			{program: "on_return", name: "sys_exit", vital: true, gives: "what is received"},
+		}, closes(rawTracepoint), life()),
+	}}
+}
+
+// messages are the functions that move bytes through a TCP socket; sent is the one that tells how much of a send was taken.
+func messages(kind hookKind, sent string) []hook {
+	return []hook{
+		{program: "on_send", kind: kind, name: "tcp_sendmsg_locked", vital: true, gives: "what is sent"},
+		{program: "on_sent", kind: kind, name: sent, vital: true, gives: "the end of what is sent"},
+		{program: "on_pages", kind: kind, name: "do_tcp_sendpages", gone: true, gives: "what sendfile sends"},
+		{program: "on_receive", kind: kind, name: "tcp_recvmsg", vital: true, gives: "where what is received goes"},
+		{
+			program: "on_copied", kind: kind, name: "__tcp_cleanup_rbuf", older: "tcp_cleanup_rbuf", vital: true,
+			gives: "what is received",
+		},
+	}
+}
+
+// closes are the tracepoints at the end of a connection. By address, state would outlive the socket without them.
+func closes(kind hookKind) []hook {
+	vital := kind == rawTracepoint
+	return []hook{
+		{program: "on_state", kind: kind, name: "inet_sock_set_state", vital: vital, gives: "exchanges that end with the connection"},
+		{program: "on_destroy", kind: kind, name: "tcp_destroy_sock", vital: vital, gives: "responses read after the connection ended"},
+	}
+}
+
+func life() []hook {
+	return []hook{
 		{program: "on_exec", name: "sched_process_exec", gives: "new programs at once"},
 		{program: "on_fork", name: "sched_process_fork", gives: "new processes at once"},
 		{program: "on_exit", name: "sched_process_exit", gives: "ended processes at once"},
 	}
-	process := object{"process", loadProcess}
-	return []tier{{
-		name:    TierBTF,
-		objects: []object{{"btf", loadBtf}, process},
-		hooks: append([]hook{
-			{program: "on_send", name: "tcp_sendmsg_locked", btf: true, vital: true, gives: "what is sent"},
-			{program: "on_receive", name: "skb_copy_datagram_iovec", btf: true, vital: true, gives: "what is received"},
-			{program: "on_state", name: "inet_sock_set_state", btf: true, gives: "exchanges that end with the connection"},
-			{program: "on_destroy", name: "tcp_destroy_sock", btf: true, gives: "responses read after the connection ended"},
-		}, life...),
-	}, {
-		name:    TierSyscall,
-		objects: []object{{"syscall", loadSyscall}, process},
-		hooks: append([]hook{
-			{program: "on_enter", name: "sys_enter", vital: true, gives: "what is sent"},
-			{program: "on_return", name: "sys_exit", vital: true, gives: "what is received"},
-			{program: "on_state", name: "inet_sock_set_state", vital: true, gives: "the end of connections"},
-			{program: "on_destroy", name: "tcp_destroy_sock", vital: true, gives: "the end of sockets"},
-		}, life...),
-	}}
 }
 
 func (h hook) attach(p *ebpf.Program) (link.Link, error) {
-	if h.btf {
+	switch h.kind {
+	case btfTracepoint, trampoline:
 		return link.AttachTracing(link.TracingOptions{Program: p})
+	case kprobe:
+		return link.Kprobe(h.name, p, nil)
+	default:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.name, Program: p})
 	}
-	return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.name, Program: p})
 }
 
 // spec returns the object with its settings, and without the maps that none of its programs uses.
@@ -76,6 +121,11 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		return nil, fmt.Errorf("read object %s: %w", o.name, err)
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return slices.Contains(opts.without, name) })
+	for _, h := range opts.hooks {
+		if p := spec.Programs[h.program]; p != nil && h.kind == trampoline {
+			p.AttachTo = h.name
+		}
+	}
 	used := map[string]bool{}
 	for _, p := range spec.Programs {
 		for _, ins := range p.Instructions {
@@ -91,12 +141,13 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		verdict = 0
 	}
 	for name, value := range map[string]any{
-		"request_window":  uint32(opts.RequestWindow),  //nolint:gosec // checked
-		"response_window": uint32(opts.ResponseWindow), //nolint:gosec // checked
-		"wake_bytes":      uint64(opts.RingBytes / 8),  //nolint:gosec // checked
-		"default_verdict": verdict,
-		"call_kinds":      callKinds(),
-		"unix_salt":       opts.salt,
+		"request_window":   uint32(opts.RequestWindow),  //nolint:gosec // checked
+		"response_window":  uint32(opts.ResponseWindow), //nolint:gosec // checked
+		"wake_bytes":       uint64(opts.RingBytes / 8),  //nolint:gosec // checked
+		"default_verdict":  verdict,
+		"call_kinds":       callKinds(),
+		"receive_flags_at": receiveFlagsAt(),
+		"unix_salt":        opts.salt,
 	} {
 		if v := spec.Variables[name]; v != nil {
 			if err := v.Set(value); err != nil {

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The end of connections whose state lies in their sockets, and dies with them.
+
+#include "lib/conns.h"
+#include "lib/tls.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+// Often in softirq.
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_state, struct sock *sk, int before, int after)
+{
+	struct conn *c;
+
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
+		process_network();
+	if (!close_begins(after))
+		return 0;
+	c = conn_known(sk);
+	if (!c)
+		return 0;
+	close_state(c, sk, before, after);
+	tls_state(c, sk, before, after);
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy, struct sock *sk)
+{
+	struct conn *c = conn_known(sk);
+
+	goroutine_forget((__u64)sk);
+	if (!c)
+		return 0;
+	exchange_close(c, 0);
+	if (c->opaque == OPAQUE_TLS)
+		tls_destroy(c);
+	return 0;
+}

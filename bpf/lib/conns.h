@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Connections whose state lies in their sockets.
+#pragma once
+
+#include "conn.h"
+#include "drop.h"
+#include "maps.h"
+
+// conn_known returns the state of a connection, NULL where nothing has passed yet.
+static __always_inline struct conn *conn_known(struct sock *sk)
+{
+	return bpf_sk_storage_get(&conns, sk, NULL, 0);
+}
+
+// conn_number makes an address a number, for functions that take no pointer of its kind.
+static __always_inline __u64 conn_number(struct conn *c, const void *address)
+{
+	*(const void *volatile *)&c->number = address;
+	return *(volatile __u64 *)&c->number;
+}
+
+static __always_inline struct conn *conn_find(struct sock *sk)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!c)
+		drop(DROP_CONNECTION_STATE);
+	else if (!c->rec.kind)
+		conn_init(c, conn_number(c, sk));
+	return c;
+}

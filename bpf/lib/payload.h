@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Sends and receives between their beginning and their end. What is sent is looked at at the beginning, before the peer can
+// answer it; what is received, when it is in the buffers of the process. Bytes that a send offered and the socket did not
+// take are offered again at the same sequence number, and skipped then.
+#pragma once
+
+#include "tls.h"
+
+// Of a send that is longer, the rest is looked at when the socket has taken it: the time of the last byte is then that
+// of its leaving.
+#define SEND_FIRST (64 << 10)
+
+// payload hands bytes of a call to the core, the first of them at `seq`. A function of its own so that the verifier looks
+// at it once.
+__noinline int payload(struct conn *c, const struct call *call, __u32 seq, __u32 len)
+{
+	struct source src = {};
+	__u32 dir;
+
+	if (!c || !call || !len)
+		return 0;
+	dir = call->dir & 1;
+	barrier_var(dir);
+	src.kind = call->source & SOURCE_USER_IOVEC; // all but a packet
+	src.base = call->base;
+	src.skip = call->skip;
+	src.segments = call->segments;
+	tls_or_data(c, &src, dir, seq, len, bpf_get_current_pid_tgid());
+	return 0;
+}
+
+// payload_keep keeps what is needed at the end of a call.
+static __always_inline void payload_keep(__u32 tid, const struct call *call)
+{
+	struct call *kept = bpf_map_lookup_elem(&calls, &tid);
+
+	if (kept)
+		*kept = *call;
+	else if (bpf_map_update_elem(&calls, &tid, call, BPF_ANY))
+		drop(DROP_CALL_STATE);
+}

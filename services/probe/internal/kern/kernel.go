@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kern
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// here returns the tier with its hooks named as this kernel does, without those it need not have; their programs are not
+// for this kernel.
+func (t tier) here() (_ tier, without []string) {
+	var hooks []hook
+	for _, h := range t.hooks {
+		if h.older != "" && function(h.name) == nil {
+			h.name = h.older
+		}
+		if h.gone && function(h.name) == nil {
+			without = append(without, h.program)
+			continue
+		}
+		hooks = append(hooks, h)
+	}
+	t.hooks = hooks
+	return t, without
+}
+
+// missing says that the kernel has no such place, or nothing to hook it with.
+func (h hook) missing() error {
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("read kernel types: %w", err)
+	}
+	switch h.kind {
+	case trampoline, kprobe:
+		if function(h.name) == nil {
+			return fmt.Errorf("this kernel has no function %s", h.name)
+		}
+		if h.kind == kprobe {
+			return kprobesMissing()
+		}
+		return trampolinesMissing()
+	default:
+		var tracepoint *btf.Typedef
+		if err := types.TypeByName("btf_trace_"+h.name, &tracepoint); err != nil {
+			return fmt.Errorf("this kernel has no tracepoint %s", h.name)
+		}
+	}
+	return nil
+}
+
+// kprobesMissing says that the kernel was built without kprobes (CONFIG_KPROBE_EVENTS).
+func kprobesMissing() error {
+	if _, err := os.Stat("/sys/bus/event_source/devices/kprobe"); err != nil {
+		return fmt.Errorf("this kernel has no kprobes: %w", err)
+	}
+	return nil
+}
+
+// trampolinesMissing says that no program may run at functions, by trying it at one that the kernel has for such trials, or
+// that such a program may keep nothing in sockets (before 5.11).
+var trampolinesMissing = sync.OnceValue(func() error { //nolint:gochecknoglobals // found out once
+	attempt := func(body ...asm.Instruction) (*ebpf.Program, error) {
+		return ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "bpf_fentry_test1", License: "GPL",
+			Instructions: append(body, asm.Mov.Imm(asm.R0, 0), asm.Return()),
+		})
+	}
+	p, err := attempt()
+	if err != nil {
+		return fmt.Errorf("this kernel lets no program run at functions: %w", err)
+	}
+	defer p.Close()
+	l, err := link.AttachTracing(link.TracingOptions{Program: p})
+	if err != nil {
+		return fmt.Errorf("this kernel lets no program run at functions: %w", err)
+	}
+	defer l.Close()
+	// Called without arguments it is refused in any case, but as an unknown one only if it is.
+	if _, err := attempt(asm.FnSkStorageGet.Call()); errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("programs at functions may keep nothing in sockets: %w", err)
+	}
+	return nil
+})
+
+// function returns the kernel's function of a name, nil without one.
+func function(name string) *btf.FuncProto {
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil
+	}
+	var f *btf.Func
+	if err := types.TypeByName(name, &f); err != nil {
+		return nil
+	}
+	proto, _ := f.Type.(*btf.FuncProto)
+	return proto
+}
+
+// receiveFlagsAt tells which argument of tcp_recvmsg the flags are: the fifth until kernel 5.18, then the fourth.
+func receiveFlagsAt() uint32 {
+	proto := function("tcp_recvmsg")
+	if proto == nil {
+		return 3
+	}
+	at := slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return p.Name == "flags" })
+	return uint32(max(at, 3)) //nolint:gosec // a small index
+}
