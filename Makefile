@@ -97,3 +97,8 @@ bench-probe: ## Measure what the probe and an idle `up` cost, and write docs/cos
 .PHONY: endurance
 endurance: ## Churn connections and processes for ENDURANCE (10m): memory and files flat, every exchange accounted for
 	go run ./test/endurance -for $(or $(ENDURANCE),10m)
+
+.PHONY: accuracy
+accuracy: ## Compare what the probe reports with what happened, for docs/accuracy.md
+	hack/deps accuracy
+	go run ./test/accuracy -v -out docs/accuracy.md $(ARGS)
