@@ -13,10 +13,12 @@ type client struct {
 	key, title string
 	secure     string // what shows the plaintext of its TLS; empty: it has none
 	// argv returns the program for requests to a URL.
-	argv   func(w *workshop, url string, secure bool, plan []call) []string
-	stdin  bool // it reads the plan, one request a line
-	slow   bool // its connections with TLS take long
-	cannot map[string]string
+	argv func(w *workshop, url string, secure bool, plan []call) []string
+	// argument follows the URL.
+	argument string
+	stdin    bool // it reads the plan, one request a line
+	slow     bool // its connections with TLS take long
+	cannot   map[string]string
 }
 
 // call is a request that a client is to make.

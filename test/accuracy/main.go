@@ -124,7 +124,7 @@ func folder(ctx context.Context, prepared string, c *choice) (dir string, done f
 
 // measure fills the matrix under one tier.
 func measure(ctx context.Context, w *workshop, c *choice, tier string) (*result, error) {
-	m := &matrix{w: w, choice: c}
+	m := &matrix{w: w, tier: tier, choice: c}
 	defer m.stopServers()
 	if err := m.startServers(ctx); err != nil {
 		return nil, err

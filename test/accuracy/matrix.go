@@ -28,8 +28,8 @@ type cell struct {
 	owner              int    // process whose reports are judged, or whose children's
 	role               eventv1.Role
 	facts              []fact
-	silent             int // exchanges of which nothing may be reported
-	resized            bool
+	silent             int  // exchanges of which nothing may be reported
+	resized            bool // what passed here has other sizes than what is known of it
 	from, to           time.Time
 	failure            string // of the conversation itself
 }
@@ -37,6 +37,7 @@ type cell struct {
 // matrix runs the cells under one probe.
 type matrix struct {
 	w       *workshop
+	tier    string
 	choice  *choice
 	servers []*running
 	cells   []*cell
@@ -74,6 +75,12 @@ func (m *matrix) startServers(ctx context.Context) error {
 			return err
 		}
 		r := &running{server: s, port: ports[0], securePort: ports[1], extraPort: ports[2]}
+		if s.behind != "" {
+			if !chosen(m.choice.servers, s.behind) {
+				continue
+			}
+			r.port = m.server(s.behind).extraPort
+		}
 		if r.child, err = s.start(ctx, m.w, r); err != nil {
 			return err
 		}
@@ -112,7 +119,10 @@ func (m *matrix) run(ctx context.Context) error {
 			}
 		}
 	}
-	return ctx.Err()
+	if !m.choice.plain {
+		return ctx.Err()
+	}
+	return m.runCalls(ctx)
 }
 
 // runShape fills the cells of a shape: one for each server, and one for this program, which is the client of them all.
@@ -122,8 +132,10 @@ func (m *matrix) runShape(ctx context.Context, sh shape, secure bool) {
 		if ctx.Err() != nil || secure && s.secure == "" {
 			continue
 		}
+		m.w.reference.take()
 		c := m.serverCell(s, sh, secure)
 		m.add(c)
+		m.addUpstream(s, c)
 		own.table, own.row, own.silent = c.table, c.row, own.silent+c.silent
 		for _, f := range c.facts {
 			if f.Outcome == eventv1.Outcome_OUTCOME_RESET {
@@ -132,6 +144,7 @@ func (m *matrix) runShape(ctx context.Context, sh shape, secure bool) {
 			if secure {
 				f.Library = eventv1.TlsLibrary_TLS_LIBRARY_GO
 			}
+			f.FastCGI = false // nginx speaks that, to what is behind it
 			own.facts = append(own.facts, f)
 		}
 	}
@@ -139,6 +152,30 @@ func (m *matrix) runShape(ctx context.Context, sh shape, secure bool) {
 	if len(own.facts)+own.silent > 0 {
 		m.add(own)
 	}
+}
+
+// addUpstream adds the cell of nginx as the client of the server behind it.
+func (m *matrix) addUpstream(s *running, c *cell) {
+	up := &cell{table: c.table, row: c.row, role: eventv1.Role_ROLE_CLIENT, from: c.from, to: c.to}
+	switch {
+	case s.key == "nginx":
+		up.column, up.owner, up.facts = "nginx, to a server", c.owner, m.w.reference.take()
+		for i := range up.facts {
+			if up.facts[i].Outcome == eventv1.Outcome_OUTCOME_RESET { // its own client did; it closes the connection to the server
+				up.facts[i].Outcome = eventv1.Outcome_OUTCOME_CLOSED
+			}
+		}
+	case s.behind == "nginx":
+		up.column, up.owner, up.facts, up.resized = "nginx, to PHP-FPM", m.server(s.behind).child.cmd.Process.Pid, c.facts, true
+	}
+	if len(up.facts) > 0 {
+		m.add(up)
+	}
+}
+
+// server returns a running server by its key.
+func (m *matrix) server(key string) *running {
+	return m.servers[slices.IndexFunc(m.servers, func(s *running) bool { return s.key == key })]
 }
 
 // add takes in a cell and tells how long it took.
@@ -177,7 +214,9 @@ func (m *matrix) serverCell(s *running, sh shape, secure bool) *cell {
 	if failure != nil {
 		c.failure = failure.Error()
 	}
+	c.resized = s.behind != ""
 	for i := range c.facts {
+		c.facts[i].FastCGI = s.behind != ""
 		if c.facts[i].Outcome == eventv1.Outcome_OUTCOME_RESET {
 			c.facts[i].Abort = eventv1.Abort_ABORT_PEER
 		}
@@ -290,6 +329,9 @@ func (c *cell) call(ctx context.Context, w *workshop, cl client, url string, sec
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	argv := cl.argv(w, url, secure, plan)
+	if cl.argument != "" {
+		argv = append(argv, cl.argument)
+	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	if cl.stdin {
 		var in strings.Builder

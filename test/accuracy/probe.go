@@ -24,9 +24,10 @@ import (
 // report is an exchange as the probe reported it.
 type report struct {
 	fact
-	role    eventv1.Role
-	process *eventv1.Process
-	start   time.Time
+	role      eventv1.Role
+	process   *eventv1.Process
+	start     time.Time
+	encrypted bool // of a connection whose plaintext was not seen
 }
 
 // probe is a running busbar-probe, with a bus of its own.
@@ -134,9 +135,9 @@ func (p *probe) take(d *bus.Delivery) {
 		p.reports = append(p.reports, report{
 			fact: fact{
 				Path: e.GetHttp().GetPath(), Method: e.GetHttp().GetMethod(), Status: e.GetHttp().GetStatus(),
-				Request: e.GetRequestBytes(), Response: e.GetResponseBytes(), Outcome: e.GetOutcome(), Abort: e.GetAbort(), Library: e.GetTlsLibrary(),
+				Request: e.GetRequestBytes(), Response: e.GetResponseBytes(), Outcome: e.GetOutcome(), Abort: e.GetAbort(), Library: e.GetTlsLibrary(), FastCGI: e.GetHttp().GetFastcgi(),
 			},
-			role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()],
+			role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()], encrypted: e.GetEncrypted() != nil,
 			start: time.Unix(0, int64(e.GetStartUnixNano())), //nolint:gosec // A time of these years.
 		})
 	}

@@ -65,7 +65,7 @@ func (s *reference) note(m *message, status, size int, how eventv1.Outcome) {
 	f := strings.Fields(m.first)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.facts = append(s.facts, fact{f[1], f[0], uint32(status), uint64(m.size), uint64(size), how, 0, 0}) //nolint:gosec // Sizes.
+	s.facts = append(s.facts, fact{f[1], f[0], uint32(status), uint64(m.size), uint64(size), how, 0, 0, false}) //nolint:gosec // Sizes.
 }
 
 func (s *reference) converse(c net.Conn) {
@@ -106,10 +106,10 @@ func (s *reference) answer(c net.Conn, r *bufio.Reader, m *message) error {
 		return s.chunked(c, m, filler(size), path[1] == "trailers")
 	case "part":
 		n, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n%s", path[3], filler(size))
+		s.note(m, 200, n, eventv1.Outcome_OUTCOME_RESET)
 		if err == nil {
 			_, err = r.ReadByte() // until the client is gone
 		}
-		s.note(m, 200, n, eventv1.Outcome_OUTCOME_RESET)
 		return errors.Join(err, errLast)
 	case "upgrade":
 		n, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")

@@ -57,7 +57,7 @@ type section struct{ title, summary, text string }
 func (r *result) section(ctx context.Context) section {
 	var b strings.Builder
 	s := section{title: fmt.Sprintf("Linux %s, tier %s", kernelSeries(), r.tier), summary: r.summary()}
-	fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n\n", s.title, s.summary, machine(ctx, r.verdicts))
+	fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n\n", s.title, s.summary, machine(ctx))
 	if len(r.dropped) > 0 {
 		fmt.Fprintf(&b, "The probe counted as lost:")
 		for _, reason := range slices.Sorted(maps.Keys(r.dropped)) {
@@ -107,6 +107,7 @@ func writeTable(b *strings.Builder, title string, verdicts []verdict) {
 		}
 		cells[[2]string{v.Row, v.Column}] = v.text(&notes)
 	}
+	slices.SortStableFunc(columns, func(a, b string) int { return last(a) - last(b) })
 	fmt.Fprintf(b, "### %s\n\n|  | %s |\n|---|%s\n", title, strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
 	for _, row := range rows {
 		fmt.Fprintf(b, "| %s |", row)
@@ -122,6 +123,17 @@ func writeTable(b *strings.Builder, title string, verdicts []verdict) {
 	if len(notes) > 0 {
 		b.WriteString("\n")
 	}
+}
+
+// last puts the columns of clients behind those of servers.
+func last(column string) int {
+	switch {
+	case strings.HasPrefix(column, "all, "):
+		return 2
+	case strings.HasPrefix(column, "nginx, "):
+		return 1
+	}
+	return 0
 }
 
 // text is what a cell shows. What it needs to have explained becomes a note.
@@ -159,7 +171,7 @@ func kernel() string {
 func kernelSeries() string { return regexp.MustCompile(`^\d+\.\d+`).FindString(kernel()) }
 
 // machine names the kernel and the versions of what took part.
-func machine(ctx context.Context, verdicts []verdict) string {
+func machine(ctx context.Context) string {
 	programs := []struct {
 		title string
 		argv  []string

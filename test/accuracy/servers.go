@@ -20,8 +20,8 @@ type server struct {
 	start func(ctx context.Context, w *workshop, s *running) (*child, error)
 	// cannot says, by key of a shape, why it has no cell. A prefix "tls/" is for its TLS alone.
 	cannot map[string]string
-	// sizes of its messages are not what passes between client and server.
-	resized bool
+	// behind names the server that hands requests on to it, by FastCGI.
+	behind string
 	// closes says that it ends each connection after one response.
 	closes bool
 }
@@ -57,6 +57,7 @@ func servers() []server {
 		{key: "asyncio", title: "Python asyncio", secure: "OpenSSL", start: serve("PYTHON", "DIR/aio.py")},
 		{key: "node", title: "Node.js", secure: "OpenSSL", start: serve("node", "DIR/server.mjs")},
 		{key: "nginx", title: "nginx", secure: "OpenSSL", start: startNginx, cannot: map[string]string{"early": noEarly}},
+		{key: "fpm", title: "PHP-FPM", start: startFPM, behind: "nginx", cannot: behindNginx()},
 		{key: "java", title: "Java httpserver", start: serve("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "DIR", "Server"), cannot: map[string]string{
 			"early": noEarly, "trailers": oneWay, "upgrade": "the server cannot leave HTTP",
 		}},
@@ -95,4 +96,41 @@ func startNginx(ctx context.Context, w *workshop, s *running) (*child, error) {
 		return nil, err
 	}
 	return launch(ctx, w.path("nginx.log"), nginx, "-c", filepath.Join(dir, "nginx.conf"))
+}
+
+// startFPM runs PHP-FPM where nginx looks for it.
+func startFPM(ctx context.Context, w *workshop, _ *running) (*child, error) {
+	dir := w.path("nginx")
+	text, err := os.ReadFile(w.path("fpm.conf"))
+	if err != nil {
+		return nil, err
+	}
+	conf := filepath.Join(dir, "fpm.conf")
+	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(string(text), "DIR", dir)), 0o600); err != nil {
+		return nil, err
+	}
+	script, err := os.ReadFile(w.path("server.php"))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "server.php"), script, 0o644); err != nil { //nolint:gosec // The workers read it as nobody.
+		return nil, err
+	}
+	c, err := launch(ctx, w.path("fpm.log"), fpm(), "-n", "-y", conf)
+	if err != nil {
+		return nil, err
+	}
+	return c, poll(ctx, "PHP-FPM", func() (bool, error) {
+		_, err := os.Stat(filepath.Join(dir, "fpm.sock"))
+		return err == nil, c.ended()
+	})
+}
+
+// behindNginx are the shapes that end at nginx and do not reach what is behind it.
+func behindNginx() map[string]string {
+	cannot := map[string]string{}
+	for _, key := range []string{"http10", "pipelined", "trailers", "continue", "early", "upgrade", "split", "unanswered", "reset", "foreign"} {
+		cannot[key] = "FastCGI knows no such thing: it is between nginx and its client"
+	}
+	return cannot
 }

@@ -22,6 +22,7 @@ type fact struct {
 	Outcome           eventv1.Outcome
 	Abort             eventv1.Abort // of a reset
 	Library           eventv1.TlsLibrary
+	FastCGI           bool
 }
 
 // shape is a way in which messages follow each other on a connection.
@@ -92,7 +93,7 @@ type talker struct {
 
 // note adds an exchange to those that happened.
 func (t *talker) note(r *request, status, request, response int, how eventv1.Outcome) {
-	t.facts = append(t.facts, fact{r.path, r.method, uint32(status), uint64(request), uint64(response), how, 0, 0}) //nolint:gosec // Sizes.
+	t.facts = append(t.facts, fact{r.path, r.method, uint32(status), uint64(request), uint64(response), how, 0, 0, false}) //nolint:gosec // Sizes.
 }
 
 // answer reads the response to a request of which `sent` bytes were sent. Interim responses are no part of it.
@@ -110,12 +111,12 @@ func (t *talker) answer(r *request, sent int) (*message, error) {
 }
 
 // each sends one request after the other, each when the one before is answered.
-func each(make func(id string) *request) func(*talker, []string) error {
+func each(request func(id string) *request) func(*talker, []string) error {
 	return func(t *talker, ids []string) error {
 		for _, id := range ids {
-			r := make(id)
+			r := request(id)
 			head, payload := r.head(), r.payload()
-			sending := make1(func() error {
+			sending := beside(func() error {
 				_, err := t.Write(append(head, payload...))
 				return err
 			})
@@ -131,8 +132,8 @@ func each(make func(id string) *request) func(*talker, []string) error {
 	}
 }
 
-// make1 runs a function beside its caller.
-func make1(fn func() error) <-chan error {
+// beside runs a function beside its caller.
+func beside(fn func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
 	return done

@@ -29,13 +29,7 @@ func filler(n int) string { return strings.Repeat(trap, n/len(trap)+1)[:n] }
 
 func answer(w http.ResponseWriter, r *http.Request) {
 	path := strings.Split(r.URL.Path, "/")
-	number := func(i int) int {
-		n, err := strconv.Atoi(path[i])
-		if err != nil {
-			panic(err)
-		}
-		return n
-	}
+	number, _ := strconv.Atoi(path[2]) // where it is none, it is not asked for
 	switch path[1] {
 	case "early":
 		w.Header().Set("Link", "</style.css>; rel=preload")
@@ -43,9 +37,9 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		fallthrough
 	case "bytes":
 		w.Header().Set("Content-Length", path[2])
-		_, _ = io.WriteString(w, filler(number(2)))
+		_, _ = io.WriteString(w, filler(number))
 	case "stream", "chunked", "trailers":
-		body := filler(number(2))
+		body := filler(number)
 		_, _ = io.Copy(io.Discard, r.Body)
 		if path[1] == "trailers" {
 			w.Header().Set("Trailer", "X-Sum")
@@ -60,10 +54,10 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		_, _ = w.Write(body)
 	case "status":
-		w.WriteHeader(number(2))
+		w.WriteHeader(number)
 	case "part":
 		w.Header().Set("Content-Length", path[3])
-		_, _ = io.WriteString(w, filler(number(2)))
+		_, _ = io.WriteString(w, filler(number))
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	case "upgrade":
