@@ -200,6 +200,9 @@ func (m *matrix) serverCell(s *running, sh shape, secure bool) *cell {
 		return c
 	}
 	n := max(m.choice.n/sh.share, 1)
+	if s.pauses && sh.key == "reset" {
+		n = max(n/10, 1)
+	}
 	perConn := sh.perConn
 	if s.closes {
 		perConn = 1

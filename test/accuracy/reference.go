@@ -105,15 +105,17 @@ func (s *reference) answer(c net.Conn, r *bufio.Reader, m *message) error {
 	case "stream", "chunked", "trailers":
 		return s.chunked(c, m, filler(size), path[1] == "trailers")
 	case "part":
-		n, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n%s", path[3], filler(size))
-		s.note(m, 200, n, eventv1.Outcome_OUTCOME_RESET)
+		part := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n%s", path[3], filler(size))
+		s.note(m, 200, len(part), eventv1.Outcome_OUTCOME_RESET)
+		_, err := io.WriteString(c, part)
 		if err == nil {
 			_, err = r.ReadByte() // until the client is gone
 		}
 		return errors.Join(err, errLast)
 	case "upgrade":
-		n, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		s.note(m, 101, n, eventv1.Outcome_OUTCOME_COMPLETE)
+		const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+		s.note(m, 101, len(switching), eventv1.Outcome_OUTCOME_COMPLETE)
+		_, err := io.WriteString(c, switching)
 		if err == nil {
 			_, err = io.Copy(c, r)
 		}

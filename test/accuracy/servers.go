@@ -22,6 +22,8 @@ type server struct {
 	cannot map[string]string
 	// behind names the server that hands requests on to it, by FastCGI.
 	behind string
+	// pauses says that it waits for a while, not for its client, when it is to be reset.
+	pauses bool
 	// closes says that it ends each connection after one response.
 	closes bool
 }
@@ -58,10 +60,10 @@ func servers() []server {
 		{key: "node", title: "Node.js", secure: "OpenSSL", start: serve("node", "DIR/server.mjs")},
 		{key: "nginx", title: "nginx", secure: "OpenSSL", start: startNginx, cannot: map[string]string{"early": noEarly}},
 		{key: "fpm", title: "PHP-FPM", start: startFPM, behind: "nginx", cannot: behindNginx()},
-		{key: "java", title: "Java httpserver", start: serve("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "DIR", "Server"), cannot: map[string]string{
+		{key: "java", title: "Java httpserver", pauses: true, start: serve("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "DIR", "Server"), cannot: map[string]string{
 			"early": noEarly, "trailers": oneWay, "upgrade": "the server cannot leave HTTP",
 		}},
-		{key: "php", title: "PHP built-in", start: startPHP, closes: true, cannot: map[string]string{
+		{key: "php", title: "PHP built-in", start: startPHP, closes: true, pauses: true, cannot: map[string]string{
 			"keepalive": "the server closes after each response", "pipelined": "the server closes after each response",
 			"continue": noInterim, "early": noEarly, "trailers": oneWay, "upgrade": "the server cannot leave HTTP",
 			"unanswered": "the server always answers", "split": "the server hangs up on a head in single bytes",

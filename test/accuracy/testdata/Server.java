@@ -67,7 +67,7 @@ public class Server {
     // The server cannot learn that its client is gone: give it the time to go.
     static void pause() {
         try {
-            Thread.sleep(50);
+            Thread.sleep(250);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }

@@ -24,7 +24,7 @@ if ($what === 'status') {
     header('Content-Length: ' . $rest[3]);
     echo filler((int) $rest[2]);
     flush();
-    usleep(50_000);
+    usleep(250_000);
 } else { // stream, chunked
     file_get_contents('php://input');
     echo filler((int) $rest[2]);
