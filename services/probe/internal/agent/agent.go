@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,8 @@ type Agent struct {
 	metrics *metrics
 	status  atomic.Pointer[Status]
 	next    atomic.Pointer[sel.Selector] // to be put in force by the reading goroutine
+	dials   chan []dial                  // found by a look at connections; holds the only one
+	dialers sync.WaitGroup               // look at connections
 
 	// The rest belongs to the reading goroutine.
 	table     *proc.Table
@@ -88,6 +91,7 @@ type Agent struct {
 	kicked    time.Time
 	exchanges uint64
 	batches   uint64
+	looking   bool   // at connections
 	misled    uint64 // process records that the kernel had lost at the last tick
 	doubtful  bool   // some were lost since the processes were verified
 }
@@ -117,6 +121,7 @@ func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Age
 		table: table, watched: map[uint32]*watched{}, selector: selector, listeners: sel.NewListeners(cfg.Proc.Root),
 		batch: decode.NewBatch(), clock: clock, ticked: time.Now(), swept: time.Now(),
 	}
+	a.dials = make(chan []dial, 1)
 	a.spool = newSpool(cfg.SpoolBytes, out, a.losses.addMessage)
 	a.outbox = newOutbox(cfg, a.spool, a.losses)
 	if err := table.Scan(); err != nil {
@@ -142,6 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.spool.run(spooled)
 	}()
 	err := a.kernel.Read(ctx, a)
+	a.dialers.Wait()
 	a.flush()
 	a.tick(time.Now())
 	stop()
@@ -231,7 +237,9 @@ func (a *Agent) upkeep(now time.Time) {
 	if now.Sub(a.swept) >= sweepEvery {
 		a.swept = now
 		a.sweep()
+		a.lookAtDials(now)
 	}
+	a.takeDials()
 	if a.outbox.unsent && now.Sub(a.kicked) >= kickEvery {
 		a.outbox.unsent, a.kicked = false, now
 		a.spool.kick()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -35,7 +36,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	for role, play := range map[string]func(string) error{busRole: serveBus, httpRole: serveHTTP} {
+	for role, play := range map[string]func(string) error{busRole: serveBus, httpRole: serveHTTP, dialRole: keepDialled} {
 		if arg := os.Getenv(role); arg != "" {
 			if err := play(arg); err != nil {
 				panic(err)
@@ -475,6 +476,69 @@ func TestAgentNoticesSDKs(t *testing.T) {
 	}
 	if len(told) != 3 || r.Status().Exporting != 1 {
 		t.Errorf("events told %v, %d processes export", told, r.Status().Exporting)
+	}
+}
+
+// dialRole makes the test binary a process that keeps a connection to an address.
+const dialRole = "AGENT_TEST_DIAL"
+
+func keepDialled(address string) error {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = io.Copy(io.Discard, conn)
+	return err
+}
+
+// TestAgentNoticesExportsByGRPC: of those nothing is seen but a connection to where the environment says.
+func TestAgentNoticesExportsByGRPC(t *testing.T) {
+	t.Parallel()
+	collector, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer collector.Close()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	address := collector.Addr().String()
+	cmd.Env = append(os.Environ(), dialRole+"="+address, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+address, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := collector.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { conn.Close(); _ = cmd.Wait() }()
+	pid, other := uint32(cmd.Process.Pid), child(t)
+	r := build(t, selector(t, fmt.Sprintf("{select: [{pids: [%d, %d]}]}", pid, other)))
+	now := time.Now()
+	r.kernel.give(func(s kern.Sink) {
+		serve(s, pid, 80, "GET /before HTTP/1.1\r\n\r\n")
+		serve(s, other, 80, "GET /other HTTP/1.1\r\n\r\n")
+		r.lookAtDials(now)
+	})
+	bustest.Eventually(t, "the process is recognised", func() bool {
+		r.kernel.give(func(kern.Sink) { r.publishStatus() })
+		return r.Status().Exporting == 1
+	})
+	r.kernel.give(func(s kern.Sink) {
+		serve(s, pid, 80, "GET /after HTTP/1.1\r\n\r\n")
+		serve(s, other, 80, "GET /other HTTP/1.1\r\n\r\n")
+		if r.lookAtDials(now.Add(time.Hour)); r.looking {
+			t.Error("who was recognised is looked at again")
+		}
+	})
+	batches, _, _ := r.read(t)
+	got := map[string]eventv1.Yield{}
+	for _, b := range batches {
+		for _, x := range b.GetExchanges() {
+			got[x.GetHttp().GetPath()] = b.GetProcesses()[x.GetProcess()].GetYield()
+		}
+	}
+	if d := cmp.Diff(map[string]eventv1.Yield{"/before": 0, "/after": eventv1.Yield_YIELD_SPANS, "/other": 0}, got); d != "" {
+		t.Errorf("what is left to the SDK (-want +got):\n%s", d)
 	}
 }
 

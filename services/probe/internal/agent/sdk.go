@@ -3,13 +3,18 @@
 package agent
 
 import (
+	"slices"
+	"time"
+
 	"google.golang.org/protobuf/proto"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/probe/internal/decode"
 	"github.com/busbar/busbar/services/probe/internal/kern"
+	"github.com/busbar/busbar/services/probe/internal/proc"
 	"github.com/busbar/busbar/services/probe/internal/sdk"
+	"github.com/busbar/busbar/services/probe/internal/sel"
 )
 
 // notice looks whether the exchange that was just added is one by which a process exports telemetry itself.
@@ -20,6 +25,58 @@ func (a *Agent) notice(w *watched, e *kern.Exchange) {
 	if found := w.process.SDK.Seen(a.batch.Last(), e.Remote().Addr()) &^ w.exports; found != 0 {
 		w.exports |= found
 		a.yield(w)
+	}
+}
+
+// longestPause bounds how long a process that could export by gRPC goes without being looked at again.
+const longestPause = 10 * time.Minute
+
+// dial is a connection that a process would have if it exported by gRPC.
+type dial struct {
+	*watched
+	process *proc.Process
+	port    uint16
+	exports sdk.Signals
+}
+
+// lookAtDials begins to look for the connections by which processes export by gRPC, less and less often for each. Finding
+// connections takes long where there are many, so others do it; takeDials has the results.
+func (a *Agent) lookAtDials(now time.Time) {
+	if a.looking {
+		return
+	}
+	var due []dial
+	for _, w := range a.watched {
+		port, exports := w.process.SDK.GRPC()
+		if exports&^w.exports == 0 || !w.met || !w.observed || w.process.Ended() || now.Before(w.look) {
+			continue
+		}
+		w.pause = min(max(2*w.pause, sweepEvery), longestPause)
+		w.look = now.Add(w.pause)
+		due = append(due, dial{w, w.process, port, exports})
+	}
+	if len(due) == 0 {
+		return
+	}
+	a.looking = true
+	a.dialers.Go(func() {
+		l := sel.NewListeners(a.cfg.Proc.Root)
+		a.dials <- slices.DeleteFunc(due, func(d dial) bool { return !l.Connected(d.process.PID(), d.port) })
+	})
+}
+
+// takeDials takes note of what was found.
+func (a *Agent) takeDials() {
+	select {
+	case found := <-a.dials:
+		a.looking = false
+		for _, d := range found {
+			if d.watched.process == d.process {
+				d.watched.exports |= d.exports
+				a.yield(d.watched)
+			}
+		}
+	default:
 	}
 }
 

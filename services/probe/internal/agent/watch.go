@@ -22,8 +22,10 @@ type watched struct {
 	met      bool          // its first exchange has been seen
 	told     *kern.Verdict // what the kernel was told last
 	sdk      configv1.Instrumentation_Sdk
-	exports  sdk.Signals // what its SDK was seen to export
-	looked   time.Time   // when its libraries were last looked for; zero: not since its exec
+	exports  sdk.Signals   // what its SDK was seen to export
+	look     time.Time     // when to look for connections to a collector
+	pause    time.Duration // before that
+	looked   time.Time     // when its libraries were last looked for; zero: not since its exec
 	// announced is what was last published about it.
 	announced eventv1.ProcessEvent_Kind
 }

@@ -2,7 +2,7 @@
 
 // Package sdk recognises processes that export telemetry themselves, through an OpenTelemetry SDK inside them, by what they were
 // seen to send. That a process could export, because its environment names a collector or its executable holds an SDK, proves
-// nothing: nothing is recognised before an export got through.
+// nothing: an export must have got through or, where exports cannot be seen, a connection to that collector.
 package sdk
 
 import (
@@ -37,6 +37,7 @@ type endpoint struct {
 	host string
 	port uint16
 	path string
+	grpc bool
 }
 
 // Parse reads an environment area, "NAME=value\0...". The first of two equal names counts, as it does for getenv.
@@ -86,6 +87,7 @@ func parseEndpoint(v map[string]string, signal string) endpoint {
 		return endpoint{}
 	}
 	e := endpoint{host: strings.ToLower(u.Hostname()), port: port(u, protocol), path: u.Path}
+	e.grpc = protocol == "grpc" || protocol == "" && e.port == portGRPC
 	if own == "" {
 		e.path = strings.TrimSuffix(u.Path, "/") + "/v1/" + strings.ToLower(signal)
 	}
@@ -155,4 +157,16 @@ func (e *Environment) connected(name string, peer netip.Addr, port uint32) (foun
 		found |= Metrics
 	}
 	return found
+}
+
+// GRPC returns the port to which the environment has signals exported by gRPC, and which they are; 0 if there is none. Such exports
+// are not seen as exchanges: a connection to that port has to do.
+func (e *Environment) GRPC() (port uint16, signals Signals) {
+	if e.traces.grpc {
+		port, signals = e.traces.port, Traces
+	}
+	if e.metrics.grpc && (port == 0 || port == e.metrics.port) {
+		port, signals = e.metrics.port, signals|Metrics
+	}
+	return port, signals
 }

@@ -74,6 +74,31 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+func TestGRPC(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		environ []byte
+		port    uint16
+		want    sdk.Signals
+	}{
+		"nothing":            {nil, 0, 0},
+		"its port":           {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317"), 4317, sdk.Traces | sdk.Metrics},
+		"its name":           {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:9", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), 9, sdk.Traces | sdk.Metrics},
+		"no port":            {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), 4317, sdk.Traces | sdk.Metrics},
+		"HTTP":               {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318"), 0, 0},
+		"HTTP at that port":  {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"), 0, 0},
+		"traces alone":       {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317", "OTEL_METRICS_EXPORTER=none"), 4317, sdk.Traces},
+		"metrics alone":      {environ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://c:4317"), 4317, sdk.Metrics},
+		"two ports":          {environ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://c:1", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=grpc"), 4317, sdk.Traces},
+		"what is no address": {environ("OTEL_EXPORTER_OTLP_ENDPOINT=:4317"), 0, 0},
+	} {
+		e := sdk.Parse(c.environ)
+		if port, got := e.GRPC(); port != c.port || got != c.want {
+			t.Errorf("%s: port %d for %b, want %d for %b", name, port, got, c.port, c.want)
+		}
+	}
+}
+
 // FuzzParse: an environment is hostile input.
 func FuzzParse(f *testing.F) {
 	f.Add(environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example:4318/x", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "otlp.example", uint32(4318))

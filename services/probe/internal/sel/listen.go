@@ -5,6 +5,7 @@ package sel
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"iter"
 	"os"
@@ -13,8 +14,8 @@ import (
 	"strings"
 )
 
-// Listeners finds out who listens where. The kernel tells it in two halves: /proc/PID/net/tcp lists the listening sockets of a
-// network namespace with their inodes, /proc/PID/fd the inodes that a process holds. It belongs to one goroutine.
+// Listeners finds out who listens where, and is connected to what. The kernel tells it in two halves: /proc/PID/net/tcp lists the listening sockets of a
+// network namespace with their inodes, /proc/PID/fd the inodes that a process holds. It belongs to one goroutine, save Connected.
 type Listeners struct {
 	root string              // where procfs is mounted
 	seen map[uint64]struct{} // inodes of listening sockets that New has reported
@@ -39,6 +40,33 @@ func (l *Listeners) Of(pid uint32) []uint16 {
 		}
 	}
 	return ports
+}
+
+// Connected tells whether a process has a connection to a port of whatever host. It reads the table of all connections of the
+// process's network namespace, which takes long where they are many.
+func (l *Listeners) Connected(pid uint32, port uint16) bool {
+	sockets := map[uint64]struct{}{}
+	for _, table := range []string{"net/tcp", "net/tcp6"} {
+		f, err := os.Open(l.path(pid, table))
+		if err != nil {
+			continue
+		}
+		for s := range rows(f) {
+			if s.state == "01" && s.remote == port {
+				sockets[s.inode] = struct{}{}
+			}
+		}
+		f.Close()
+	}
+	if len(sockets) == 0 {
+		return false
+	}
+	for inode := range l.inodes(pid) {
+		if _, ok := sockets[inode]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // New returns those of pids that hold a socket which listens on a wanted port and did not the last time. It reads one table per
@@ -110,23 +138,51 @@ func (l *Listeners) sockets(pid uint32, byInode map[uint64]uint16) bool {
 // listening reads the first lines of a /proc/net/tcp: the kernel lists the sockets that listen before all others, which may be
 // very many and are not read.
 func listening(r io.Reader, byInode map[uint64]uint16) {
-	lines := bufio.NewScanner(r)
-	lines.Scan() // titles
-	for lines.Scan() {
-		const local, state, inode, listen = 1, 3, 9, "0A"
-		fields := bytes.Fields(lines.Bytes())
-		if len(fields) <= inode || string(fields[state]) != listen {
+	for s := range rows(r) {
+		if s.state != "0A" {
 			return
 		}
-		_, port, _ := strings.Cut(string(fields[local]), ":")
-		number, err := strconv.ParseUint(port, 16, 16)
-		if err != nil {
-			return
-		}
-		if id, err := strconv.ParseUint(string(fields[inode]), 10, 64); err == nil && id != 0 {
-			byInode[id] = uint16(number)
+		if s.inode != 0 {
+			byInode[s.inode] = s.local
 		}
 	}
+}
+
+// row is a line of /proc/net/tcp.
+type row struct {
+	local, remote uint16 // ports
+	state         string // in hexadecimal: 0A listens, 01 is connected
+	inode         uint64 // 0: of no process
+}
+
+// rows calls yield with each line of a /proc/net/tcp, up to one that cannot be read.
+func rows(r io.Reader) iter.Seq[row] {
+	return func(yield func(row) bool) {
+		lines := bufio.NewScanner(r)
+		lines.Scan() // titles
+		for lines.Scan() {
+			const local, remote, state, inode = 1, 2, 3, 9
+			fields := bytes.Fields(lines.Bytes())
+			if len(fields) <= inode {
+				return
+			}
+			s := row{state: string(fields[state])}
+			var errs [3]error
+			s.local, errs[0] = portOf(fields[local])
+			s.remote, errs[1] = portOf(fields[remote])
+			s.inode, errs[2] = strconv.ParseUint(string(fields[inode]), 10, 64)
+			if errors.Join(errs[:]...) != nil || !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// portOf reads ADDRESS:PORT in hexadecimal.
+func portOf(field []byte) (uint16, error) {
+	_, text, _ := strings.Cut(string(field), ":")
+	port, err := strconv.ParseUint(text, 16, 16)
+	return uint16(port), err
 }
 
 // inodes calls yield with the inode of each socket that a process holds.

@@ -3,6 +3,7 @@
 package sel_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -295,6 +296,18 @@ func TestListeners(t *testing.T) {
 	slices.Sort(want)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("Of (-want +got):\n%s", d)
+	}
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", want[0]))
+	if err != nil {
+		conn, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", want[1]))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	there := uint16(conn.RemoteAddr().(*net.TCPAddr).Port)
+	if !l.Connected(self, there) || l.Connected(self, 1) || l.Connected(1<<30, there) {
+		t.Errorf("Connected is wrong about port %d", there)
 	}
 	if got := l.Of(1 << 30); got != nil {
 		t.Errorf("Of = %v for no process", got)
