@@ -15,6 +15,8 @@ int BPF_PROG(on_state, struct sock *sk, int before, int after)
 
 	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
 		process_network();
+	if (after == TCP_SYN_SENT)
+		conn_dial(sk, owner_dial());
 	if (!close_begins(after))
 		return 0;
 	c = conn_known(sk);

@@ -17,6 +17,8 @@ int on_state(struct bpf_raw_tracepoint_args *ctx)
 
 	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
 		process_network();
+	if (after == TCP_SYN_SENT)
+		conn_dial((struct sock *)sk, owner_dial());
 	if (!close_begins(after))
 		return 0;
 	c = conn_known((struct sock *)sk);

@@ -104,6 +104,16 @@ struct {
 	__type(value, struct caller);
 } callers SEC(".maps");
 
+// tid -> what the event loop running there is doing. Deleted when the thread exits; full: its client calls get no parent,
+// and it is counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct tick);
+} ticks SEC(".maps");
+
 // wire key -> context of a client exchange of this node, for its server half. Deleted when the client exchange ends, at
 // the latest with its connection; full: the server half gets no parent, and it is counted.
 struct {

@@ -30,3 +30,14 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 		conn_init(c, conn_number(c, sk));
 	return c;
 }
+
+// conn_dial notes who opens a connection, 0 if that is not known.
+static __always_inline void conn_dial(struct sock *sk, __u64 owner)
+{
+	struct conn *c = owner ? bpf_sk_storage_get(&conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
+
+	if (c)
+		c->dialed = owner;
+	else if (owner)
+		drop(DROP_OWNER_STATE);
+}

@@ -23,13 +23,13 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 	__u8 state;
 	void *blank;
 
-	if (c)
+	if (c && c->rec.kind)
 		return c;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	blank = bpf_map_lookup_elem(&blank_conn, &zero);
 	if (!blank || (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2))
 		return NULL;
-	if (bpf_map_update_elem(&conns_by_addr, &key, blank, BPF_NOEXIST)) {
+	if (!c && bpf_map_update_elem(&conns_by_addr, &key, blank, BPF_NOEXIST)) {
 		drop(DROP_CONNECTION_STATE);
 		return NULL;
 	}
@@ -37,4 +37,24 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 	if (c)
 		conn_init(c, key);
 	return c;
+}
+
+// conn_dial notes who opens a connection, 0 if that is not known.
+static __always_inline void conn_dial(struct sock *sk, __u64 owner)
+{
+	__u64 key = (__u64)sk;
+	__u32 zero = 0;
+	struct conn *c;
+	void *blank;
+
+	if (!owner)
+		return;
+	blank = bpf_map_lookup_elem(&blank_conn, &zero);
+	if (!blank || bpf_map_update_elem(&conns_by_addr, &key, blank, BPF_ANY)) {
+		drop(DROP_OWNER_STATE);
+		return;
+	}
+	c = conn_known(sk);
+	if (c)
+		c->dialed = owner;
 }

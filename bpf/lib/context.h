@@ -76,22 +76,11 @@ static __always_inline bool context_adopt(struct owner *o, const struct exchange
 	return true;
 }
 
-static __always_inline void context_client(struct exchange_record *r, const struct wire_key *key, struct owner *o, __u8 how)
+// context_half leaves the context of a client exchange for its server half.
+static __always_inline void context_half(const struct exchange_record *r, const struct wire_key *key)
 {
 	struct half half = {};
 
-	r->span_id = ids_derive(key, TAG_CLIENT);
-	if (o && context_adopt(o, r)) {
-		r->trace_id[0] = o->trace_id[0];
-		r->trace_id[1] = o->trace_id[1];
-		r->parent_span_id = o->span_id;
-		if (r->context != CONTEXT_HEADER) {
-			r->trace_flags = o->trace_flags;
-			r->context = how;
-		}
-	} else if (r->context != CONTEXT_HEADER) {
-		context_root(r, key);
-	}
 	if (!context_shared(r))
 		return;
 	half.trace_id[0] = r->trace_id[0];
@@ -102,35 +91,72 @@ static __always_inline void context_client(struct exchange_record *r, const stru
 		drop(DROP_HALF_STATE);
 }
 
-// context_settle settles the context of an exchange whose request head was completed by `task`, which is at work as
-// `owner`; 0: find out. It returns under which owner a server exchange left its context, or a client exchange of a
-// goroutine found it, 0 if under none; context_end wants it back. A function of its own so that the verifier looks at it
-// once. Keys are copied to the stack first: before kernel 6.2 a global function may not look up by what its argument
-// points to.
-__noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 proc_flags, __u64 owner)
+static __always_inline __u8 context_how(__u32 proc_flags)
+{
+	return proc_flags & PROC_GO ? CONTEXT_TASK : proc_flags & PROC_LOOP ? CONTEXT_TICK : CONTEXT_THREAD;
+}
+
+static __always_inline void context_client(struct exchange_record *r, const struct wire_key *key, const struct owner *o, __u8 how)
+{
+	r->span_id = ids_derive(key, TAG_CLIENT);
+	if (o) {
+		r->trace_id[0] = o->trace_id[0];
+		r->trace_id[1] = o->trace_id[1];
+		r->parent_span_id = o->span_id;
+		if (r->context != CONTEXT_HEADER) {
+			r->trace_flags = o->trace_flags;
+			r->context = how;
+		}
+	} else if (r->context != CONTEXT_HEADER) {
+		context_root(r, key);
+	}
+	context_half(r, key);
+}
+
+// context_settle settles the context of an exchange whose request head was completed by `task`; `known` is the key of who
+// is at work if the thread does not tell. It returns the key of the server exchange at work: of this one if it is a
+// server's, else of the one it is made for; 0 if there is none. context_end wants it back. A function of its own so that
+// the verifier looks at it once. Keys are copied to the stack first: before kernel 6.2 a global function may not look
+// up by what its argument points to.
+__noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 proc_flags, __u64 known)
 {
 	struct wire_key key;
 	struct owner *o;
-	__u64 given;
+	__u64 owner, given;
 
 	if (!r)
 		return 0;
 	key = context_key(r);
-	if (!owner)
-		owner = owner_current(proc_flags, task);
 	if (r->role == ROLE_SERVER) {
 		given = r->parent_span_id;
 		context_server(r, &key);
+		owner = owner_server(r, task, proc_flags, known);
 		if (!owner || !owner_enter(owner, r, given))
 			return owner;
 		drop(DROP_OWNER_STATE);
 		return 0;
 	}
-	o = owner_find(owner);
-	if (!o && owner && !(proc_flags & PROC_GO))
-		o = owner_heir(task);
-	context_client(r, &key, o, proc_flags & PROC_GO ? CONTEXT_TASK : CONTEXT_THREAD);
-	return proc_flags & PROC_GO ? owner : 0;
+	o = owner_client(r, task, proc_flags, known);
+	if (o && !context_adopt(o, r))
+		o = NULL;
+	context_client(r, &key, o, context_how(proc_flags));
+	return o ? o->span_id | OWNER_EXCHANGE : 0;
+}
+
+// context_rekey gives a client exchange whose wire key has become known the ids that belong to it. A function of its own
+// for the same reason.
+__noinline int context_rekey(struct exchange_record *r)
+{
+	struct wire_key key;
+
+	if (!r)
+		return 0;
+	key = context_key(r);
+	r->span_id = ids_derive(&key, TAG_CLIENT);
+	if (r->context == CONTEXT_ROOT)
+		context_root(r, &key);
+	context_half(r, &key);
+	return 0;
 }
 
 // context_end forgets what context_settle stored.
@@ -140,7 +166,7 @@ static __always_inline void context_end(const struct exchange_record *r, __u64 o
 
 	if (r->role == ROLE_SERVER) {
 		if (owner)
-			owner_leave(owner);
+			owner_leave(owner, r);
 	} else if (context_shared(r)) {
 		key = context_key(r);
 		bpf_map_delete_elem(&halves, &key);

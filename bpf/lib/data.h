@@ -169,9 +169,19 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
 	return left;
 }
 
+// data_owner returns for whom a loop goes to work on what it has read, `before` being whose the connection was before that. Of
+// several requests in one read it cannot be told.
+static __always_inline __u64 data_owner(const struct conn *c, __u64 before)
+{
+	if (c->rec.flags & EXCHANGE_PIPELINED)
+		return 0;
+	return c->owner ? c->owner : before;
+}
+
 static __always_inline void data(struct conn *c, const struct source *src, __u32 dir, __u32 seq, __u32 len, __u64 task)
 {
 	struct window *w = window_of(dir);
+	__u64 owner = c->owner;
 	__u32 at = 0, got;
 
 	if (!w)
@@ -207,4 +217,6 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 	}
 	if (at < len && !c->opaque)
 		data_unread(c, dir, len - at);
+	if (dir == DIR_RX && c->proc_flags & PROC_LOOP)
+		owner_read(data_owner(c, owner), task, &c->rec);
 }

@@ -188,11 +188,12 @@ static __always_inline void exchange_lost(struct conn *c, struct stream *s, bool
 	drop(DROP_FRAMING);
 }
 
-// exchange_goroutine returns the key of the goroutine that serves the request, or for which it is made; 0: not known.
-static __always_inline __u64 exchange_goroutine(const struct conn *c)
+// exchange_known returns the key of who is at work where the thread does not tell: the goroutine that serves the request,
+// the one for which it is made, or who opened the connection for it; 0: not known.
+static __always_inline __u64 exchange_known(const struct conn *c)
 {
 	if (!(c->proc_flags & PROC_GO))
-		return 0;
+		return c->dialed;
 	return c->rec.role == ROLE_SERVER ? goroutine_current(c->task) : goroutine_patron(c->sk, c->task);
 }
 
@@ -204,7 +205,8 @@ static __always_inline void exchange_settle(struct conn *c)
 	c->proc_flags = p && !c->far ? p->flags : 0;
 	if (!c->far)
 		c->rec.cgroup = bpf_get_current_cgroup_id();
-	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_goroutine(c));
+	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_known(c));
+	c->dialed = 0;
 	if (c->owner && c->proc_flags & PROC_GO && c->rec.role == ROLE_SERVER)
 		goroutine_spawns(c->owner);
 }

@@ -19,8 +19,8 @@
 // The stack of a goroutine grows up to this.
 #define G_STACK_MAX (1ull << 30)
 
-// Bits of a key that hold the goroutine's id; the process's is above.
-#define GOROUTINE_BITS 42
+// Bits of a key that hold the goroutine's id; the process's 22 are above, and above those is OWNER_EXCHANGE.
+#define GOROUTINE_BITS 41
 
 static __always_inline __u64 goroutine_key(__u32 tgid, __u64 goid)
 {

@@ -4,21 +4,28 @@
 // out of what the hook runs on when the request head is complete, so that a thread that only accepted or peeked does
 // not count.
 //
-// A thread that serves one request at a time is an owner. It may start others to do part of the work: their first
-// client call is made for what it was serving then. Only the first: such a thread may turn out to be one of a pool,
-// which by then works for somebody else.
+// A thread that serves one request at a time is an owner (PROC_THREADS). It may start others to do part of the work:
+// their first client call is made for what it was serving then. Only the first: such a thread may turn out to be one
+// of a pool, which by then works for somebody else.
+//
+// An event loop serves many requests in turns (PROC_LOOP), so there each server exchange is an owner of its own, and the
+// loop works for one of them during a tick: from a read until the callback that the read was for returns. What is read
+// in a tick says whose it is: a request, or the response to a client exchange made for one. A connection that a tick
+// opens is used only in a later one, when it is there; its first request belongs to the tick that opened it.
 #pragma once
 
 #include "drop.h"
 #include "maps.h"
 
-// owner_current returns the key of what `task` (as bpf_get_current_pid_tgid says it) is at work as, 0 if that cannot be
-// told. Go moves its work between threads.
-static __always_inline __u64 owner_current(__u8 proc_flags, __u64 task)
+#define OWNER_EXCHANGE (1ull << 63) // the key is made of a span id
+
+// owner_server returns the key for a server exchange whose request head was completed by `task` (as
+// bpf_get_current_pid_tgid says it), 0 if its client exchanges cannot be told. `known` is that of its goroutine.
+static __always_inline __u64 owner_server(const struct exchange_record *r, __u64 task, __u32 proc_flags, __u64 known)
 {
-	if (proc_flags & PROC_THREADS)
-		return (__u32)task;
-	return 0;
+	if (proc_flags & PROC_LOOP)
+		return r->span_id | OWNER_EXCHANGE;
+	return proc_flags & PROC_THREADS ? (__u32)task : known;
 }
 
 // owner_find returns the one server exchange that is open under a key.
@@ -29,10 +36,10 @@ static __always_inline struct owner *owner_find(__u64 key)
 	return o && !o->mixed ? o : NULL;
 }
 
-// owner_heir returns the server exchange that started this thread, once and if it is still open.
-static __always_inline struct owner *owner_heir(__u64 task)
+// owner_heir returns the server exchange that started this thread, once and if it is still open. A TLS connection does not
+// count: the request comes when it is made.
+static __always_inline struct owner *owner_heir(const struct exchange_record *r, __u32 tid)
 {
-	__u32 tid = task;
 	const struct heir *h = bpf_map_lookup_elem(&heirs, &tid);
 	struct heir heir;
 	struct owner *o;
@@ -40,13 +47,59 @@ static __always_inline struct owner *owner_heir(__u64 task)
 	if (!h)
 		return NULL;
 	heir = *h;
-	bpf_map_delete_elem(&heirs, &tid);
+	if (r->protocol != PROTOCOL_TLS)
+		bpf_map_delete_elem(&heirs, &tid);
 	o = owner_find(heir.owner);
 	return o && o->span_id == heir.span_id ? o : NULL;
 }
 
+// owner_tick returns the key of the server exchange that the loop is at work on. Of what a response sets off, only the first
+// request is sure to belong to who waited for it, if others are being served: they may have waited for the same, or, when
+// it goes out on the same connection, for that to be free. `port` is the local one of the connection, 0 for a new one.
+static __always_inline __u64 owner_tick(__u32 tid, __u16 port)
+{
+	struct tick *t = bpf_map_lookup_elem(&ticks, &tid);
+	bool first;
+
+	if (!t || !t->owner)
+		return 0;
+	first = !t->spent;
+	t->spent = 1;
+	if (t->response && t->open > 1 && (!first || t->port == port))
+		return 0;
+	return t->owner;
+}
+
+// owner_client returns the server exchange for which `task` makes a client exchange, NULL if that cannot be told. `known` is
+// the key of the one whose goroutine makes it, or of the one that opened the connection if this is the first exchange there.
+static __always_inline struct owner *owner_client(const struct exchange_record *r, __u64 task, __u32 proc_flags, __u64 known)
+{
+	__u64 tid = (__u32)task;
+	struct owner *o;
+
+	if (proc_flags & PROC_LOOP && !known)
+		known = owner_tick(tid, r->local_port);
+	if (!(proc_flags & PROC_THREADS))
+		return owner_find(known);
+	o = bpf_map_lookup_elem(&owners, &tid);
+	if (!o)
+		return owner_heir(r, tid);
+	return o->mixed ? NULL : o;
+}
+
+// owner_opened counts the server exchanges that are open on a loop.
+static __always_inline void owner_opened(__u32 tid, int more)
+{
+	struct tick *t = bpf_map_lookup_elem(&ticks, &tid), fresh = {.open = 1};
+
+	if (t && (more > 0 || t->open))
+		__sync_fetch_and_add(&t->open, more);
+	else if (!t && more > 0 && bpf_map_update_elem(&ticks, &tid, &fresh, BPF_NOEXIST))
+		drop(DROP_OWNER_STATE);
+}
+
 // owner_enter opens a server exchange under a key; `given` is the span id in its traceparent.
-static __always_inline int owner_enter(__u64 key, const struct exchange_record *r, __u64 given)
+static __always_inline long owner_enter(__u64 key, const struct exchange_record *r, __u64 given)
 {
 	struct owner *o = bpf_map_lookup_elem(&owners, &key), fresh = {};
 
@@ -62,27 +115,63 @@ static __always_inline int owner_enter(__u64 key, const struct exchange_record *
 	fresh.since = r->request_start;
 	fresh.trace_flags = r->trace_flags;
 	fresh.open = 1;
+	if (key & OWNER_EXCHANGE)
+		owner_opened(r->tid, 1);
 	return bpf_map_update_elem(&owners, &key, &fresh, BPF_ANY);
 }
 
 // owner_leave undoes owner_enter when the exchange ends, wherever that is.
-static __always_inline void owner_leave(__u64 key)
+static __always_inline void owner_leave(__u64 key, const struct exchange_record *r)
 {
 	struct owner *o = bpf_map_lookup_elem(&owners, &key);
 
+	if (key & OWNER_EXCHANGE)
+		owner_opened(r->tid, -1);
 	if (o && o->open > 1)
 		__sync_fetch_and_add(&o->open, -1);
 	else if (o)
 		bpf_map_delete_elem(&owners, &key);
 }
 
+// owner_read is called when a loop has read, for `owner`, what belongs to an exchange.
+static __always_inline void owner_read(__u64 owner, __u32 tid, const struct exchange_record *r)
+{
+	struct tick *t = bpf_map_lookup_elem(&ticks, &tid);
+
+	if (!t)
+		return; // it has served nothing yet
+	t->owner = owner;
+	t->port = r->local_port;
+	t->response = r->role == ROLE_CLIENT;
+	t->spent = 0;
+}
+
+// owner_dial returns for whom a loop opens a connection.
+static __always_inline __u64 owner_dial(void)
+{
+	return owner_tick(bpf_get_current_pid_tgid(), 0);
+}
+
+// owner_tick_end is called when the callback of a read returns.
+static __always_inline void owner_tick_end(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct tick *t = bpf_map_lookup_elem(&ticks, &tid);
+
+	if (t)
+		t->owner = 0;
+}
+
 // owner_started is called for each thread that another one starts.
 static __always_inline void owner_started(__u32 parent, __u32 child)
 {
-	const struct owner *o = owner_find(parent);
+	__u64 key = parent;
+	const struct owner *o = bpf_map_lookup_elem(&owners, &key);
 	const struct heir *h;
 	struct heir heir = {};
 
+	if (o && o->mixed)
+		return;
 	if (o) {
 		heir.owner = parent;
 		heir.span_id = o->span_id;
@@ -103,4 +192,5 @@ static __always_inline void owner_forget(__u32 tid)
 
 	bpf_map_delete_elem(&owners, &key);
 	bpf_map_delete_elem(&heirs, &tid);
+	bpf_map_delete_elem(&ticks, &tid);
 }

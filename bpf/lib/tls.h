@@ -138,6 +138,7 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how)
 		return 0;
 	conn_init(c, sk);
 	c->rec.tls = how;
+	c->dialed = t->dialed;
 	t->keyed = c->rec.flags & EXCHANGE_KEYED ? 1 : 0;
 	t->object = object;
 	t->tgid = tgid;
@@ -192,7 +193,7 @@ static __always_inline void tls_begin(struct conn *c, struct tls_socket *t, __u3
 	c->rec.protocol = PROTOCOL_TLS;
 	c->rec.cgroup = bpf_get_current_cgroup_id();
 	c->proc_flags = p && t->role == ROLE_CLIENT ? p->flags : 0; // a connection is not what its server's thread is at work on
-	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_goroutine(c));
+	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_known(c));
 	process_network();
 }
 
@@ -220,7 +221,7 @@ static __always_inline void tls_rekey(struct tls_socket *t, __u64 sk, __u32 star
 	plain->rec.flags |= EXCHANGE_KEYED;
 	plain->rec.request_seq += t->shift[DIR_TX];
 	if (plain->rec.span_id)
-		context_settle(&plain->rec, plain->task, plain->proc_flags, plain->owner);
+		context_rekey(&plain->rec);
 }
 
 // tls_record takes the header of a record. In TLS 1.3 the first record of type application data in each direction belongs
@@ -333,6 +334,7 @@ __noinline int tls_pass(struct conn *c, __u32 dir, __u32 seq, __u32 len)
 	if (t->begun == TLS_BEGUN && c->now - t->told > TLS_REPORT_PERIOD && !tls_spoke(c->sk))
 		tls_report(c, t);
 	tls_count(c, dir, len - at);
+	t->dialed = c->dialed;
 	if (!t->object)
 		tls_meet(c->sk, dir);
 	else if (t->memory && dir == DIR_RX && (h = tls_thread_of(bpf_get_current_pid_tgid())))

@@ -124,7 +124,8 @@ struct conn {
 	__u16 tries;        // bytes that were not HTTP before any that were
 	__u32 ahead_head;   // bit per request counted in `ahead`, oldest lowest: it is a HEAD
 	__u32 next_method;  // method of the request the stream is in
-	__u64 owner;        // of the open exchange: where its context is kept if it is a server's, or 0
+	__u64 owner;        // key of the server exchange at work: the open one, or the one that it was made for; 0: none
+	__u64 dialed;       // key of the one that opened this connection, until the first exchange; 0: none
 	__u32 wire_shift;   // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
 	__u8 proc_flags;
 	__u8 last;        // its client has said that it ends with the open exchange (FastCGI)
@@ -189,6 +190,15 @@ struct owner {
 struct heir {
 	__u64 owner;
 	__u64 span_id;
+};
+
+// What an event loop is doing.
+struct tick {
+	__u64 owner;   // key of the server exchange it is at work on, 0: none, or not known
+	__u32 open;    // server exchanges that it has not answered yet
+	__u16 port;    // local one of the connection that was read
+	__u8 response; // it was a response
+	__u8 spent;    // a request has been made, or a connection opened, in this tick
 };
 
 struct window {
@@ -267,7 +277,8 @@ struct tls_socket {
 	__u32 pushed, popped; // numbers of `pending`
 	struct tls_record pending[TLS_PENDING_MAX];
 	struct tls_walk walk[2];
-	__u64 told; // when the connection was last reported
+	__u64 told;   // when the connection was last reported
+	__u64 dialed; // of the connection: see there
 };
 
 struct tls_key {

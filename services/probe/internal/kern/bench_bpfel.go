@@ -29,6 +29,7 @@ const (
 	benchMapProcs          = "procs"
 	benchMapRing           = "ring"
 	benchMapSample         = "sample"
+	benchMapTicks          = "ticks"
 	benchMapTlsObjects     = "tls_objects"
 	benchMapTlsSockets     = "tls_sockets"
 	benchMapTlsThreads     = "tls_threads"
@@ -104,6 +105,7 @@ type benchMapSpecs struct {
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
 	Sample       *ebpf.MapSpec `ebpf:"sample"`
+	Ticks        *ebpf.MapSpec `ebpf:"ticks"`
 	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
@@ -153,6 +155,7 @@ type benchMaps struct {
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
 	Sample       *ebpf.Map `ebpf:"sample"`
+	Ticks        *ebpf.Map `ebpf:"ticks"`
 	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
@@ -174,6 +177,7 @@ func (m *benchMaps) Close() error {
 		m.Procs,
 		m.Ring,
 		m.Sample,
+		m.Ticks,
 		m.TlsObjects,
 		m.TlsSockets,
 		m.TlsThreads,

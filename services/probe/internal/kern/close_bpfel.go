@@ -28,6 +28,7 @@ const (
 	closeMapProcessSpace   = "process_space"
 	closeMapProcs          = "procs"
 	closeMapRing           = "ring"
+	closeMapTicks          = "ticks"
 	closeMapTlsObjects     = "tls_objects"
 	closeMapTlsSockets     = "tls_sockets"
 	closeMapTlsThreads     = "tls_threads"
@@ -102,6 +103,7 @@ type closeMapSpecs struct {
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	Ticks        *ebpf.MapSpec `ebpf:"ticks"`
 	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
@@ -150,6 +152,7 @@ type closeMaps struct {
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	Ticks        *ebpf.Map `ebpf:"ticks"`
 	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
@@ -170,6 +173,7 @@ func (m *closeMaps) Close() error {
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.Ticks,
 		m.TlsObjects,
 		m.TlsSockets,
 		m.TlsThreads,

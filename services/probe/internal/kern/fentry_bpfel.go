@@ -28,6 +28,7 @@ const (
 	fentryMapProcessSpace   = "process_space"
 	fentryMapProcs          = "procs"
 	fentryMapRing           = "ring"
+	fentryMapTicks          = "ticks"
 	fentryMapTlsObjects     = "tls_objects"
 	fentryMapTlsSockets     = "tls_sockets"
 	fentryMapTlsThreads     = "tls_threads"
@@ -109,6 +110,7 @@ type fentryMapSpecs struct {
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	Ticks        *ebpf.MapSpec `ebpf:"ticks"`
 	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
@@ -158,6 +160,7 @@ type fentryMaps struct {
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	Ticks        *ebpf.Map `ebpf:"ticks"`
 	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
@@ -178,6 +181,7 @@ func (m *fentryMaps) Close() error {
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.Ticks,
 		m.TlsObjects,
 		m.TlsSockets,
 		m.TlsThreads,

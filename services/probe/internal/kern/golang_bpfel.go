@@ -28,6 +28,7 @@ const (
 	golangMapProcessSpace   = "process_space"
 	golangMapProcs          = "procs"
 	golangMapRing           = "ring"
+	golangMapTicks          = "ticks"
 	golangMapTlsObjects     = "tls_objects"
 	golangMapTlsSockets     = "tls_sockets"
 	golangMapTlsThreads     = "tls_threads"
@@ -102,6 +103,7 @@ type golangMapSpecs struct {
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	Ticks        *ebpf.MapSpec `ebpf:"ticks"`
 	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
@@ -152,6 +154,7 @@ type golangMaps struct {
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	Ticks        *ebpf.Map `ebpf:"ticks"`
 	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
@@ -172,6 +175,7 @@ func (m *golangMaps) Close() error {
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.Ticks,
 		m.TlsObjects,
 		m.TlsSockets,
 		m.TlsThreads,

@@ -135,6 +135,7 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 	}
 	for gives, object := range map[string]object{
 		"plaintext of TLS libraries":                      {"tls", loadTls},
+		"what event loops are at work on":                 {"loop", loadLoop},
 		"exchanges that end with a unix socket's closing": {"sweep", loadSweep},
 	} {
 		if err := k.loadObject(object, o); err != nil {
@@ -227,6 +228,9 @@ func (k *Kern) Decide(tgid uint32, v Verdict) error {
 	}
 	if v.TLS {
 		p.flags |= procTLS
+	}
+	if v.Loop {
+		p.flags |= procLoop
 	}
 	v.Goroutines.put(&p)
 	if err := k.maps["procs"].Put(tgid, p.bytes()); err != nil {

@@ -28,6 +28,7 @@ const (
 	tlsMapProcessSpace      = "process_space"
 	tlsMapProcs             = "procs"
 	tlsMapRing              = "ring"
+	tlsMapTicks             = "ticks"
 	tlsMapTlsObjects        = "tls_objects"
 	tlsMapTlsSockets        = "tls_sockets"
 	tlsMapTlsThreads        = "tls_threads"
@@ -120,6 +121,7 @@ type tlsMapSpecs struct {
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
+	Ticks        *ebpf.MapSpec `ebpf:"ticks"`
 	TlsObjects   *ebpf.MapSpec `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.MapSpec `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.MapSpec `ebpf:"tls_threads"`
@@ -168,6 +170,7 @@ type tlsMaps struct {
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
+	Ticks        *ebpf.Map `ebpf:"ticks"`
 	TlsObjects   *ebpf.Map `ebpf:"tls_objects"`
 	TlsSockets   *ebpf.Map `ebpf:"tls_sockets"`
 	TlsThreads   *ebpf.Map `ebpf:"tls_threads"`
@@ -188,6 +191,7 @@ func (m *tlsMaps) Close() error {
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
+		m.Ticks,
 		m.TlsObjects,
 		m.TlsSockets,
 		m.TlsThreads,
