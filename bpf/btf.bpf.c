@@ -65,9 +65,12 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 	__u64 id = bpf_get_current_pid_tgid();
 	struct source src = {.kind = SOURCE_SKB};
 	struct bpf_dynptr payload;
-	__u32 first, seq;
+	struct {
+		__u32 seq, end_seq;
+	} first; // TCP_SKB_CB(skb)
 	struct sock *sk;
 	struct conn *c;
+	__u32 seq;
 
 	sk = skb->sk;
 	if (!sk)
@@ -77,17 +80,18 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 			unix_received(skb, len, id);
 		return 0;
 	}
-	if (!conn_tcp(sk) || !process_observed(process_find(id >> 32)))
+	if (len <= 0 || !conn_tcp(sk) || !process_observed(process_find(id >> 32)))
 		return 0;
 	c = conn_find(sk);
 	if (!c || c->opaque == OPAQUE_OTHER)
 		return 0;
-	if (bpf_probe_read_kernel(&first, sizeof(first), skb->cb)) // TCP_SKB_CB(skb)->seq
+	// What is read from the error queue (completions of MSG_ZEROCOPY, time stamps) passes here too, with something else in cb.
+	if (bpf_probe_read_kernel(&first, sizeof(first), skb->cb) || first.end_seq - first.seq - skb->len > 1)
 		return 0;
 	seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
-	if ((__s32)(first - seq) > 0)
-		seq = first;
-	src.skip = seq - first;
+	if ((__s32)(first.seq - seq) > 0)
+		seq = first.seq;
+	src.skip = seq - first.seq;
 	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &payload))
 		return 0;
 	src.skb = &payload;

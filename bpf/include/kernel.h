@@ -149,6 +149,7 @@ struct tcp_sock {
 
 struct sk_buff {
 	struct sock *sk;
+	unsigned int len;
 	char cb[48];
 };
 

@@ -198,6 +198,41 @@ func TestSendfile(t *testing.T) {
 	})
 }
 
+// TestErrorQueue sends without copying and reads the completion, which comes out of the socket as payload does and is none.
+func TestErrorQueue(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier})
+		client, server := pipe(t, "tcp", "127.0.0.1:0")
+		for range 2 {
+			blocking(t, client, func(fd int) error {
+				if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1); err != nil {
+					return err
+				}
+				if err := unix.Send(fd, []byte(get), unix.MSG_ZEROCOPY); err != nil {
+					return err
+				}
+				if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, 10_000); err != nil { //nolint:gosec // A descriptor.
+					return err
+				}
+				_, _, _, _, err := unix.Recvmsg(fd, make([]byte, 100), make([]byte, 100), unix.MSG_ERRQUEUE)
+				return err
+			})
+			conversation{end: staysOpen, talk: []said{s(hello)}}.hold(t, client, serverThatRead(t, server, get))
+		}
+		want := []told{sent(get, 200, hello, 0), sent(get, 200, hello, 0)}
+		checkHalves(t, Client, r.wait(t, Client, of(client), 2), want)
+	})
+}
+
+// serverThatRead reads a request that was not sent as part of a conversation.
+func serverThatRead(t *testing.T, server *net.TCPConn, request string) *net.TCPConn {
+	t.Helper()
+	if _, err := io.ReadFull(server, make([]byte, len(request))); err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
 // TestHalfClose reads a request together with the end of what the client says, and a response after the connection has ended.
 func TestHalfClose(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
