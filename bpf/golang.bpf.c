@@ -5,6 +5,7 @@
 // touched.
 
 #include "lib/call.h"
+#include "lib/tls_call.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -14,20 +15,46 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define NETFD_FAMILY  56 // net.netFD; its type follows
 #define WRAPPINGS_MAX 4  // connections around the one of the socket: TLS, and what the program itself puts there
 
-// go_receiver returns what a method is called on.
-static __always_inline __u64 go_receiver(const void *regs)
+// A read of plaintext between its entry and its return.
+struct go_read {
+	__u64 sk;
+	__u64 buffer; // the buffer of a read is not on the stack of the goroutine, which may move: it is passed to an interface
+	__u64 size;
+};
+
+// goroutine -> read in progress. Deleted when it returns; a goroutine that never returns from one keeps its entry until
+// its process is gone and the oldest make room.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct go_read);
+} go_reads SEC(".maps");
+
+// go_register returns an argument: 0 is what a method is called on. At a return, 0 is the first result.
+static __always_inline __u64 go_register(const void *regs, int n)
 {
-	if (bpf_core_field_exists(struct pt_regs___amd64, di))
-		return BPF_CORE_READ((const struct pt_regs___amd64 *)regs, ax);
+	if (bpf_core_field_exists(struct pt_regs___amd64, di)) {
+		const struct pt_regs___amd64 *r = regs;
+
+		switch (n) {
+		case 0:
+			return BPF_CORE_READ(r, ax);
+		case 1:
+			return BPF_CORE_READ(r, bx);
+		default:
+			return BPF_CORE_READ(r, cx);
+		}
+	}
 	if (bpf_core_field_exists(struct pt_regs___arm64, regs))
-		return BPF_CORE_READ((const struct pt_regs___arm64 *)regs, regs[0]);
+		return BPF_CORE_READ((const struct pt_regs___arm64 *)regs, regs[n]);
 	return 0;
 }
 
 // go_socket returns the socket of a net.Conn, given its data word, or 0. What is not a net.TCPConn but wraps one has it, as
 // an interface, in its first field; whether something is one shows in the descriptor, which holds the socket's family and
 // type.
-static __always_inline __u64 go_socket(__u64 conn)
+__noinline __u64 go_socket(__u64 conn)
 {
 	struct {
 		__u64 first, data;
@@ -56,7 +83,89 @@ int on_round_trip(struct pt_regs *ctx)
 
 	if (!process_observed(process_find(bpf_get_current_pid_tgid() >> 32)))
 		return 0;
-	conn = goroutine_user(go_receiver(ctx) + PERSIST_CONN + sizeof(__u64)); // behind the interface's type
+	conn = goroutine_user(go_register(ctx, 0) + PERSIST_CONN + sizeof(__u64)); // behind the interface's type
 	goroutine_calls(go_socket(conn), ctx);
+	return 0;
+}
+
+// go_tls returns the socket of a crypto/tls.Conn, joined to it, or 0. The connection inside is the first field, as in any
+// that wraps one.
+__noinline __u64 go_tls(__u64 conn)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	const struct tls_socket *t;
+	__u64 sk;
+
+	if (!process_observed(process_find(tgid)))
+		return 0;
+	sk = go_socket(conn);
+	if (!sk)
+		return 0;
+	t = tls_socket_of(sk);
+	if (!t || t->object != conn || t->tgid != tgid)
+		tls_join(sk, conn, tgid, TLS_GO);
+	return sk;
+}
+
+// go_again tells whether a write was seen already and nothing sent since: one file that is seen as two, as in the layers
+// of containers, is hooked twice.
+static __always_inline bool go_again(__u64 sk, __u32 len)
+{
+	const struct tls_socket *t = tls_socket_of(sk);
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return t && t->known[DIR_TX] && t->shift[DIR_TX] + t->plain[DIR_TX] - len == BPF_CORE_READ(tp, write_seq);
+}
+
+// crypto/tls.(*Conn).Write sends all it is given, or breaks the connection: its return need not be seen.
+SEC("uprobe")
+int on_tls_write(struct pt_regs *ctx)
+{
+	__u64 sk = go_tls(go_register(ctx, 0));
+	__u32 len = go_register(ctx, 2);
+
+	if (!sk || !len || go_again(sk, len))
+		return 0;
+	if (!tls_offer(sk, go_register(ctx, 1), len, 0))
+		tls_offer(sk, go_register(ctx, 1), len, 1); // the handshake is made in this call
+	tls_sent(sk, len);
+	return 0;
+}
+
+// crypto/tls.(*Conn).Read. A goroutine may go on on another thread before it returns.
+SEC("uprobe")
+int on_tls_read(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid(), key;
+	struct go_read read = {};
+
+	read.sk = go_tls(go_register(ctx, 0));
+	if (!read.sk)
+		return 0;
+	read.buffer = go_register(ctx, 1);
+	read.size = go_register(ctx, 2);
+	key = goroutine_current(id);
+	if (key && bpf_map_update_elem(&go_reads, &key, &read, BPF_ANY))
+		drop(DROP_CALL_STATE);
+	return 0;
+}
+
+SEC("uprobe")
+int on_tls_read_return(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid(), key, n = go_register(ctx, 0);
+	const struct go_read *found;
+	struct go_read read;
+
+	if (!process_observed(process_find(id >> 32)))
+		return 0;
+	key = goroutine_current(id);
+	found = bpf_map_lookup_elem(&go_reads, &key);
+	if (!found)
+		return 0;
+	read = *found;
+	bpf_map_delete_elem(&go_reads, &key);
+	if (n && n <= read.size)
+		tls_received(read.sk, read.buffer, n, read.size);
 	return 0;
 }

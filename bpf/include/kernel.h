@@ -242,7 +242,7 @@ struct linux_binprm {
 // The registers at a system call or a function, as amd64 and arm64 lay them out. Only one of the two exists on a given
 // kernel. A system call of amd64 has its fourth argument in r10, a function in cx.
 struct pt_regs___amd64 {
-	unsigned long di, si, dx, cx, r10, r8, r9, r14, ax, sp, orig_ax;
+	unsigned long di, si, dx, cx, r10, r8, r9, r14, ax, bx, sp, orig_ax;
 };
 
 struct pt_regs___arm64 {

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -27,6 +28,7 @@ import (
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/services/probe/internal/agent"
+	"github.com/busbar/busbar/services/probe/internal/goexe"
 	"github.com/busbar/busbar/services/probe/internal/hook"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 	"github.com/busbar/busbar/services/probe/internal/proc"
@@ -82,7 +84,7 @@ type probe struct {
 func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	processes := proc.Default(p.Node)
 	processes.Root = p.ProcRoot
-	p.hooks = hook.New(p.ProcRoot, p.log, hook.TLS(kern.TLSFunctions(), p.kern.AttachTLS))
+	p.hooks = hook.New(p.ProcRoot, p.log, hook.TLS(kern.TLSFunctions(), p.kern.AttachTLS), hook.Go(p.hookGo))
 	var err error
 	p.agent, err = agent.New(agent.Config{
 		Node: p.Node, Run: p.run, Root: p.Root, Self: uint32(os.Getpid()), SpoolBytes: p.SpoolBytes, Proc: processes, //nolint:gosec // a pid
@@ -105,6 +107,13 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 		group.Add("resources", p.watch)
 	}
 	return group.Run(ctx)
+}
+
+func (p *probe) hookGo(path string, program *goexe.Program) (io.Closer, error) {
+	return p.kern.HookGo(path, kern.GoFuncs{
+		RoundTrip: program.Funcs[goexe.RoundTrip].Entry, TLSWrite: program.Funcs[goexe.TLSWrite].Entry,
+		TLSRead: program.Funcs[goexe.TLSRead].Entry, TLSReadReturns: program.Funcs[goexe.TLSRead].Returns,
+	})
 }
 
 // watch applies changes of the resources.
@@ -143,6 +152,7 @@ func (p *probe) beat(ctx context.Context) error {
 				"processes":          strconv.Itoa(s.Processes),
 				"observed_processes": strconv.Itoa(s.Observed),
 				"sdk_processes":      strconv.Itoa(s.Exporting),
+				"lost_go_processes":  strconv.Itoa(s.LostGo),
 				"exchanges":          strconv.FormatUint(s.Exchanges, 10),
 				"hooked_files":       strconv.Itoa(p.hooks.Files()),
 				"batches":            strconv.FormatUint(s.Batches, 10),

@@ -76,30 +76,32 @@ type Agent struct {
 	dialers sync.WaitGroup               // look at connections
 
 	// The rest belongs to the reading goroutine.
-	table     *proc.Table
-	watched   map[uint32]*watched
-	selector  *sel.Selector
-	listeners *sel.Listeners
-	batch     *decode.Batch
-	opened    time.Time // when the batch got its first exchange
-	events    []*eventv1.ProcessEvent
-	eventSize int // of events, marshalled
-	outbox    outbox
-	clock     decode.Clock
-	ticked    time.Time
-	swept     time.Time
-	kicked    time.Time
-	exchanges uint64
-	batches   uint64
-	looking   bool   // at connections
-	misled    uint64 // process records that the kernel had lost at the last tick
-	doubtful  bool   // some were lost since the processes were verified
+	table      *proc.Table
+	watched    map[uint32]*watched
+	selector   *sel.Selector
+	listeners  *sel.Listeners
+	batch      *decode.Batch
+	opened     time.Time // when the batch got its first exchange
+	events     []*eventv1.ProcessEvent
+	eventSize  int // of events, marshalled
+	outbox     outbox
+	clock      decode.Clock
+	ticked     time.Time
+	swept      time.Time
+	kicked     time.Time
+	exchanges  uint64
+	batches    uint64
+	looking    bool   // at connections
+	misled     uint64 // process records that the kernel had lost at the last tick
+	doubtful   bool   // some were lost since the processes were verified
+	goPrograms goPrograms
 }
 
 // Status is what an agent says about itself, once a second.
 type Status struct {
 	Processes, Observed int
 	Exporting           int // of those observed, how many export telemetry themselves
+	LostGo              int // and of how many the goroutines are not followed
 	Exchanges, Batches  uint64
 	SpoolBytes          int
 	Dropped             map[string]uint64
@@ -119,7 +121,7 @@ func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Age
 	a := &Agent{
 		cfg: cfg, kernel: kernel, losses: newLosses(metric.NewDrops(cfg.Metrics)), metrics: newMetrics(cfg.Metrics),
 		table: table, watched: map[uint32]*watched{}, selector: selector, listeners: sel.NewListeners(cfg.Proc.Root),
-		batch: decode.NewBatch(), clock: clock, ticked: time.Now(), swept: time.Now(),
+		goPrograms: goPrograms{}, batch: decode.NewBatch(), clock: clock, ticked: time.Now(), swept: time.Now(),
 	}
 	a.dials = make(chan []dial, 1)
 	a.spool = newSpool(cfg.SpoolBytes, out, a.losses.addMessage)
@@ -287,6 +289,9 @@ func (a *Agent) publishStatus() {
 			s.Observed++
 			if w.exports != 0 {
 				s.Exporting++
+			}
+			if w.lost {
+				s.LostGo++
 			}
 		}
 	}

@@ -26,6 +26,9 @@ type watched struct {
 	look     time.Time     // when to look for connections to a collector
 	pause    time.Duration // before that
 	looked   time.Time     // when its libraries were last looked for; zero: not since its exec
+	// Of a Go program: where its goroutines are, whether that was looked for, and in vain.
+	goroutines    kern.Goroutines
+	learned, lost bool
 	// announced is what was last published about it.
 	announced eventv1.ProcessEvent_Kind
 }
@@ -157,10 +160,14 @@ func (a *Agent) judge(w *watched, listening func() []uint16) {
 }
 
 // tell brings the kernel to observe a process or not. Threads hand their context to the client exchanges they make, except in Go,
-// where a thread serves many requests in turns.
+// where a thread serves many requests in turns and goroutines take the place of threads.
 func (a *Agent) tell(w *watched, observe bool) {
+	if observe {
+		a.learnGo(w)
+	}
 	v := kern.Verdict{
 		Observe: observe, Threads: observe && w.process.Info.GetLanguage() != eventv1.Language_LANGUAGE_GO, TLS: !w.looked.IsZero(),
+		Goroutines: w.goroutines,
 	}
 	if w.process.Ended() || w.told != nil && v == *w.told {
 		return

@@ -34,7 +34,10 @@ func (g Goroutines) put(p *proc) {
 
 // GoFuncs are functions of a Go program to be hooked, by offset in its file.
 type GoFuncs struct {
-	RoundTrip uint64 // net/http.(*persistConn).roundTrip; 0: not there
+	RoundTrip      uint64   // net/http.(*persistConn).roundTrip; 0: not there
+	TLSWrite       uint64   // crypto/tls.(*Conn).Write; the same
+	TLSRead        uint64   // crypto/tls.(*Conn).Read; the same
+	TLSReadReturns []uint64 // all the instructions by which that returns
 }
 
 // HookGo hooks functions of a Go program until the result is closed, in every process that runs the file. They do their work only in
@@ -45,19 +48,36 @@ func (k *Kern) HookGo(file string, f GoFuncs) (io.Closer, error) {
 		return nil, fmt.Errorf("hook Go program: %w", err)
 	}
 	var hooks closers
-	for program, at := range map[string]uint64{"on_round_trip": f.RoundTrip} {
-		if at == 0 {
-			continue
-		}
-		p := k.programs[program]
+	for _, h := range f.hooks() {
+		p := k.programs[h.program]
 		if p == nil {
-			return nil, errors.Join(fmt.Errorf("hook Go program: %s is not loaded", program), hooks.Close())
+			return nil, errors.Join(fmt.Errorf("hook Go program: %s is not loaded", h.program), hooks.Close())
 		}
-		l, err := exe.Uprobe(program, p, &link.UprobeOptions{Address: at})
+		l, err := exe.Uprobe(h.program, p, &link.UprobeOptions{Address: h.at})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("hook Go program: %w", err), hooks.Close())
 		}
 		hooks = append(hooks, l)
 	}
 	return hooks, nil
+}
+
+type goHook struct {
+	program string
+	at      uint64
+}
+
+// hooks lists what to attach where: what is entered must not be missed at its return, so those come first.
+func (f GoFuncs) hooks() []goHook {
+	var hooks []goHook
+	if f.RoundTrip != 0 {
+		hooks = append(hooks, goHook{"on_round_trip", f.RoundTrip})
+	}
+	if f.TLSWrite == 0 || f.TLSRead == 0 || len(f.TLSReadReturns) == 0 {
+		return hooks
+	}
+	for _, at := range f.TLSReadReturns {
+		hooks = append(hooks, goHook{"on_tls_read_return", at})
+	}
+	return append(hooks, goHook{"on_tls_read", f.TLSRead}, goHook{"on_tls_write", f.TLSWrite})
 }

@@ -16,30 +16,34 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	golangMapBlankConn      = "blank_conn"
-	golangMapCallers        = "callers"
-	golangMapCalls          = "calls"
-	golangMapConns          = "conns"
-	golangMapConnsByAddr    = "conns_by_addr"
-	golangMapDrops          = "drops"
-	golangMapHalves         = "halves"
-	golangMapHeirs          = "heirs"
-	golangMapOwners         = "owners"
-	golangMapProcessSpace   = "process_space"
-	golangMapProcs          = "procs"
-	golangMapRing           = "ring"
-	golangMapTicks          = "ticks"
-	golangMapTlsObjects     = "tls_objects"
-	golangMapTlsSockets     = "tls_sockets"
-	golangMapTlsThreads     = "tls_threads"
-	golangMapWindows        = "windows"
-	golangProgOnRoundTrip   = "on_round_trip"
-	golangVarCallKinds      = "call_kinds"
-	golangVarDefaultVerdict = "default_verdict"
-	golangVarRequestWindow  = "request_window"
-	golangVarResponseWindow = "response_window"
-	golangVarUnixSalt       = "unix_salt"
-	golangVarWakeBytes      = "wake_bytes"
+	golangMapBlankConn        = "blank_conn"
+	golangMapCallers          = "callers"
+	golangMapCalls            = "calls"
+	golangMapConns            = "conns"
+	golangMapConnsByAddr      = "conns_by_addr"
+	golangMapDrops            = "drops"
+	golangMapGoReads          = "go_reads"
+	golangMapHalves           = "halves"
+	golangMapHeirs            = "heirs"
+	golangMapOwners           = "owners"
+	golangMapProcessSpace     = "process_space"
+	golangMapProcs            = "procs"
+	golangMapRing             = "ring"
+	golangMapTicks            = "ticks"
+	golangMapTlsObjects       = "tls_objects"
+	golangMapTlsSockets       = "tls_sockets"
+	golangMapTlsThreads       = "tls_threads"
+	golangMapWindows          = "windows"
+	golangProgOnRoundTrip     = "on_round_trip"
+	golangProgOnTlsRead       = "on_tls_read"
+	golangProgOnTlsReadReturn = "on_tls_read_return"
+	golangProgOnTlsWrite      = "on_tls_write"
+	golangVarCallKinds        = "call_kinds"
+	golangVarDefaultVerdict   = "default_verdict"
+	golangVarRequestWindow    = "request_window"
+	golangVarResponseWindow   = "response_window"
+	golangVarUnixSalt         = "unix_salt"
+	golangVarWakeBytes        = "wake_bytes"
 )
 
 // loadGolang returns the embedded CollectionSpec for golang.
@@ -84,7 +88,10 @@ type golangSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type golangProgramSpecs struct {
-	OnRoundTrip *ebpf.ProgramSpec `ebpf:"on_round_trip"`
+	OnRoundTrip     *ebpf.ProgramSpec `ebpf:"on_round_trip"`
+	OnTlsRead       *ebpf.ProgramSpec `ebpf:"on_tls_read"`
+	OnTlsReadReturn *ebpf.ProgramSpec `ebpf:"on_tls_read_return"`
+	OnTlsWrite      *ebpf.ProgramSpec `ebpf:"on_tls_write"`
 }
 
 // golangMapSpecs contains maps before they are loaded into the kernel.
@@ -97,6 +104,7 @@ type golangMapSpecs struct {
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	GoReads      *ebpf.MapSpec `ebpf:"go_reads"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
@@ -148,6 +156,7 @@ type golangMaps struct {
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
+	GoReads      *ebpf.Map `ebpf:"go_reads"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Owners       *ebpf.Map `ebpf:"owners"`
@@ -169,6 +178,7 @@ func (m *golangMaps) Close() error {
 		m.Conns,
 		m.ConnsByAddr,
 		m.Drops,
+		m.GoReads,
 		m.Halves,
 		m.Heirs,
 		m.Owners,
@@ -199,12 +209,18 @@ type golangVariables struct {
 //
 // It can be passed to loadGolangObjects or ebpf.CollectionSpec.LoadAndAssign.
 type golangPrograms struct {
-	OnRoundTrip *ebpf.Program `ebpf:"on_round_trip"`
+	OnRoundTrip     *ebpf.Program `ebpf:"on_round_trip"`
+	OnTlsRead       *ebpf.Program `ebpf:"on_tls_read"`
+	OnTlsReadReturn *ebpf.Program `ebpf:"on_tls_read_return"`
+	OnTlsWrite      *ebpf.Program `ebpf:"on_tls_write"`
 }
 
 func (p *golangPrograms) Close() error {
 	return _GolangClose(
 		p.OnRoundTrip,
+		p.OnTlsRead,
+		p.OnTlsReadReturn,
+		p.OnTlsWrite,
 	)
 }
 

@@ -4,10 +4,12 @@ package kern
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,8 +20,8 @@ import (
 	"github.com/busbar/busbar/services/probe/internal/goexe/goexetest"
 )
 
-// relay runs testdata/relay in front of a server and has it observed. It returns its URL.
-func relay(t *testing.T, k *Kern, upstream, file string) string {
+// relay runs testdata/relay and has it observed. It returns its address.
+func relay(t *testing.T, k *Kern, file string, args ...string) string {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -30,11 +32,14 @@ func relay(t *testing.T, k *Kern, upstream, file string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := k.HookGo(file, GoFuncs{RoundTrip: p.Funcs[goexe.RoundTrip].Entry})
+	hooks, err := k.HookGo(file, GoFuncs{
+		RoundTrip: p.Funcs[goexe.RoundTrip].Entry, TLSWrite: p.Funcs[goexe.TLSWrite].Entry,
+		TLSRead: p.Funcs[goexe.TLSRead].Entry, TLSReadReturns: p.Funcs[goexe.TLSRead].Returns,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(file, upstream)
+	c := exec.Command(file, args...)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	if err == nil {
@@ -50,20 +55,20 @@ func relay(t *testing.T, k *Kern, upstream, file string) string {
 			t.Error(err)
 		}
 	})
-	goroutines, err := p.In(fmt.Sprintf("/proc/%d", c.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := k.Decide(uint32(c.Process.Pid), Verdict{Observe: true, Goroutines: Goroutines{
-		ID: p.Offsets.Goid, Parent: p.Offsets.ParentGoid, P: p.Offsets.P, Cache: p.Offsets.GoidCache, Counter: goroutines,
-	}}); err != nil {
-		t.Fatal(err)
-	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	return "http://" + strings.TrimSpace(line)
+	counter, err := p.In(fmt.Sprintf("/proc/%d", c.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Decide(uint32(c.Process.Pid), Verdict{Observe: true, Goroutines: Goroutines{
+		ID: p.Offsets.Goid, Parent: p.Offsets.ParentGoid, P: p.Offsets.P, Cache: p.Offsets.GoidCache, Counter: counter,
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
 }
 
 // TestGoroutines runs servers built by every version of Go that is here, which make requests while they serve some: each request is
@@ -85,7 +90,7 @@ func goroutines(t *testing.T, tier, file string, parents bool) {
 	k, r := start(t, Options{Tier: tier})
 	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer upstream.Close()
-	front := relay(t, k, upstream.URL, file)
+	front := "http://" + relay(t, k, file, upstream.URL)
 	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +147,85 @@ func goroutines(t *testing.T, tier, file string, parents bool) {
 		}
 		if right[how] < least {
 			t.Errorf("%s: %d of %d requests have no parent", how, none[how], none[how]+right[how])
+		}
+	}
+	for reason, n := range k.Drops() {
+		if n > 0 {
+			t.Errorf("%d dropped: %s", n, reason)
+		}
+	}
+}
+
+// TestGoTLS sends requests through a chain of two servers that speak TLS with crypto/tls, built by every version of Go that is here:
+// each is seen on both sides, in plaintext, in one trace, and under the same wire key.
+func TestGoTLS(t *testing.T) {
+	for version, command := range goexetest.Toolchains(t) {
+		file := goexetest.Build(t, command, "testdata/relay", []string{"CGO_ENABLED=0"}, "-ldflags=-s -w")
+		for name, number := range map[string]int{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+			t.Run(version+" "+name, func(t *testing.T) {
+				eachTier(t, func(t *testing.T, tier string) { goTLS(t, tier, file, number) })
+			})
+		}
+	}
+}
+
+func goTLS(t *testing.T, tier, file string, number int) {
+	const workers, rounds = 8, 12
+	k, r := start(t, Options{Tier: tier})
+	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil {
+		t.Fatal(err)
+	}
+	flag := fmt.Sprintf("-tls=%d", number)
+	back := relay(t, k, file, flag)
+	front := relay(t, k, file, flag, "https://"+back)
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+			defer client.CloseIdleConnections()
+			for i := range rounds {
+				body := strings.Repeat("b", 1+i*3000) // several records
+				res, err := client.Post(fmt.Sprintf("https://%s/direct/%d-%d", front, w, i), "text/plain", strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+			}
+		})
+	}
+	all.Wait()
+	backAddr, frontAddr := netip.MustParseAddrPort(back), netip.MustParseAddrPort(front)
+	byPath := func(found []seen) map[string]seen {
+		m := map[string]seen{}
+		for _, e := range found {
+			if e.TLS != GoTLS || e.Protocol != HTTP || e.Flags != Keyed || e.Status != 200 {
+				t.Errorf("%q: %+v", e.request, e.Exchange)
+			}
+			m[strings.Fields(e.request)[1]] = e
+		}
+		return m
+	}
+	served := byPath(r.wait(t, Server, ends{frontAddr}, workers*rounds))
+	made := byPath(r.wait(t, Client, ends{backAddr}, 2*workers*rounds))
+	answered := byPath(r.wait(t, Server, ends{backAddr}, 2*workers*rounds))
+	for path, a := range made {
+		parent, b := served[path[:strings.LastIndexByte(path, '/')]], answered[path]
+		if a.Context != ContextTask || a.ParentSpanID != parent.SpanID || a.TraceID != parent.TraceID {
+			t.Errorf("%s: context %d, parent %x of trace %x; its server's is %x of %x", path, a.Context, a.ParentSpanID, a.TraceID, parent.SpanID, parent.TraceID)
+		}
+		if b.Context != ContextHalf || b.ParentSpanID != a.SpanID || b.RequestSeq != a.RequestSeq || b.OpenerISN != a.OpenerISN || b.AcceptorISN != a.AcceptorISN {
+			t.Errorf("%s: halves do not match: %+v and %+v", path, a.Exchange, b.Exchange)
+		}
+		if a.RequestBytes != b.RequestBytes || a.ResponseBytes != b.ResponseBytes || b.RequestBytes != uint64(b.RequestHead) {
+			t.Errorf("%s: %d and %d bytes on one side, %d and %d on the other", path, a.RequestBytes, a.ResponseBytes, b.RequestBytes, b.ResponseBytes)
+		}
+	}
+	for path, e := range served {
+		var w, i int
+		if _, err := fmt.Sscanf(path, "/direct/%d-%d", &w, &i); err != nil || e.RequestBytes != uint64(e.RequestHead)+uint64(1+i*3000) {
+			t.Errorf("%s: %d bytes, %d of them head", path, e.RequestBytes, e.RequestHead)
 		}
 	}
 	for reason, n := range k.Drops() {

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Toolchains returns the go commands on this machine, by version as "1.22": the one that runs the test, Debian's, and those that
-// GOTOOLCHAIN has fetched before. Nothing is fetched.
+// Toolchains returns the go commands on this machine, by version as "1.22": the one that runs the test, Debian's, and, if GO_TOOLCHAINS
+// is "all", those that GOTOOLCHAIN has fetched before. Nothing is fetched.
 func Toolchains(t testing.TB) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -21,7 +21,10 @@ func Toolchains(t testing.TB) map[string]string {
 		t.Fatal(err)
 	}
 	dirs, _ := filepath.Glob("/usr/lib/go-1.*")
-	fetched, _ := filepath.Glob(filepath.Join(strings.TrimSpace(string(cache)), "golang.org/toolchain@*"))
+	var fetched []string
+	if os.Getenv("GO_TOOLCHAINS") == "all" {
+		fetched, _ = filepath.Glob(filepath.Join(strings.TrimSpace(string(cache)), "golang.org/toolchain@*"))
+	}
 	for _, command := range append([]string{"go"}, append(dirs, fetched...)...) {
 		if command != "go" {
 			command = filepath.Join(command, "bin/go")

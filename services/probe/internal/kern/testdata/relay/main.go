@@ -1,36 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command relay serves requests by making requests, on the handler's goroutine and on others: relay URL. It says on which address it
-// listens. /how/id asks for URL/how/id/1 and so on.
+// Command relay serves requests by making requests, on the handler's goroutine and on others. It says on which address it listens.
+// /how/id asks for URL/how/id/1 and so on.
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"flag"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
+	"time"
 )
 
 var (
-	client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
-	late   sync.Map // connection -> chan func(): what its next request is to do
+	version = flag.Uint("tls", 0, "serve TLS of this version (771 is 1.2)")
+	client  = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	late    sync.Map // connection -> chan bool: lets the goroutine that its last request left behind go on
 )
 
 func main() {
+	flag.Parse()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
+	}
+	if *version != 0 {
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate()}, MaxVersion: uint16(*version)})
 	}
 	fmt.Println(l.Addr())
 	log.Fatal(http.Serve(l, http.HandlerFunc(serve)))
 }
 
+func certificate() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		log.Fatal(err)
+	}
+	about := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, about, about, key.Public(), key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
 func call(r *http.Request, n int) {
-	res, err := client.Get(fmt.Sprintf("%s%s/%d", os.Args[1], r.URL.Path, n))
+	if flag.Arg(0) == "" {
+		return // the end of the chain
+	}
+	res, err := client.Get(fmt.Sprintf("%s%s/%d", flag.Arg(0), r.URL.Path, n))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -59,7 +87,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 			do <- true
 		}()
 	case "next":
-		if do, ok := late.LoadAndDelete(r.RemoteAddr); ok {
+		if do, ok := late.Load(r.RemoteAddr); ok {
+			late.Delete(r.RemoteAddr)
 			do.(chan bool) <- true
 			<-do.(chan bool)
 		}
