@@ -39,7 +39,7 @@ __noinline int tls_offer(__u64 sk, __u64 buffer, __u32 len, __u32 taken)
 
 	if (!t || !c)
 		return 0;
-	ready = t->walk[DIR_TX].ready || t->begun == TLS_MIDWAY;
+	ready = t->walk[DIR_TX].ready || t->begun != TLS_BEGUN;
 	if (!ready && !taken)
 		return 0;
 	at = t->plain[DIR_TX];
