@@ -111,17 +111,27 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 	}
 }
 
-// data_tls tells whether a piece begins as a record of TLS does.
-static __always_inline bool data_tls(__u32 dir, __u32 got)
+// data_tls looks at a piece that is no HTTP message, and marks the connection if it begins as a record of TLS does. It tells
+// whether the piece is dealt with. One that is too short to tell is to be looked at again: some servers peek at the first
+// byte. A function of its own so that the verifier looks at it once.
+__noinline int data_tls(struct conn *c, __u32 dir, __u32 got)
 {
 	const struct window *w = window_of(dir);
-	__u8 type, minor;
+	__u8 type;
 
-	if (!w || got < 5)
-		return false;
+	if (!c || !w || c->spoke)
+		return 0;
 	type = load1(w, CARRY_MAX);
-	minor = load1(w, CARRY_MAX + 2);
-	return type >= 20 && type <= 23 && load1(w, CARRY_MAX + 1) == 3 && minor <= 4 && load1(w, CARRY_MAX + 3) <= 72; // 18 KiB
+	if (type < 20 || type > 23 || (got > 1 && load1(w, CARRY_MAX + 1) != 3))
+		return 0;
+	if (got < 5)
+		c->primed &= ~(1 << (dir & 1));
+	else if (load1(w, CARRY_MAX + 2) <= 4 && load1(w, CARRY_MAX + 3) <= 72) // version 3.0 to 3.4, at most 18 KiB
+		c->opaque = OPAQUE_TLS;
+	else
+		return 0;
+	c->open = OPEN_NONE;
+	return 1;
 }
 
 // data_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; 0 means that
@@ -151,11 +161,8 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
 		c->open = OPEN_NONE;
 		return 0;
 	}
-	if (got && !c->spoke && s->state == STREAM_START && data_tls(dir, got)) {
-		c->opaque = OPAQUE_TLS;
-		c->open = OPEN_NONE;
+	if (got && s->state == STREAM_START && data_tls(c, dir, got))
 		return left;
-	}
 	if (request && c->request_ahead && s->state == STREAM_START) { // stray bytes behind a request
 		s->state = STREAM_DONE;
 		c->request_ahead = c->ahead > 0;

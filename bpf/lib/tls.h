@@ -230,7 +230,7 @@ static __always_inline void tls_record(struct conn *c, struct tls_socket *t, str
 {
 	bool handshake = false;
 
-	if (!t->begun && type == TLS_HANDSHAKE)
+	if (!t->begun && type == TLS_HANDSHAKE && dir == c->request_dir)
 		tls_begin(c, t, dir);
 	else if (!t->begun)
 		t->begun = TLS_MIDWAY;

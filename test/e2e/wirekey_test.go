@@ -71,6 +71,7 @@ func TestWireKeyThroughAddressTranslation(t *testing.T) {
 type rawHalf struct {
 	key         string
 	local, peer netip.Addr
+	library     eventv1.TlsLibrary
 }
 
 // rawTap collects what probes publish.
@@ -110,7 +111,10 @@ func (r *rawTap) take(d *bus.Delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range batch.GetExchanges() {
-		h := rawHalf{local: address(&batch, e.GetLocalAddress()), peer: address(&batch, e.GetPeerAddress())}
+		if e.GetHttp() == nil {
+			continue
+		}
+		h := rawHalf{local: address(&batch, e.GetLocalAddress()), peer: address(&batch, e.GetPeerAddress()), library: e.GetTlsLibrary()}
 		if k := e.GetWireKey(); k != nil {
 			h.key = fmt.Sprintf("%08x-%08x-%08x", k.GetOpenerIsn(), k.GetAcceptorIsn(), k.GetRequestSeq())
 		}

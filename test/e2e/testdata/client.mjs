@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes the HTTP requests that it reads as JSON lines from standard input.
 import http from "node:http";
+import https from "node:https";
 import readline from "node:readline";
 
-const agents = {true: new http.Agent({keepAlive: true, maxSockets: 1}), false: new http.Agent({keepAlive: false})};
+const agents = (module) => ({true: new module.Agent({keepAlive: true, maxSockets: 1}), false: new module.Agent({keepAlive: false})});
+const ways = {"http:": {module: http, agents: agents(http)}, "https:": {module: https, agents: agents(https)}};
 const run = (r) => new Promise((resolve, reject) => {
-  const req = http.request(r.url, {method: r.method, agent: agents[r.keepalive]}, (res) => {
+  const way = ways[new URL(r.url).protocol];
+  const req = way.module.request(r.url, {method: r.method, agent: way.agents[r.keepalive]}, (res) => {
     res.resume();
     res.on("end", resolve);
   });
@@ -13,4 +16,4 @@ const run = (r) => new Promise((resolve, reject) => {
   req.end(r.body || undefined);
 });
 for await (const line of readline.createInterface({input: process.stdin})) await run(JSON.parse(line));
-agents[true].destroy();
+for (const way of Object.values(ways)) way.agents[true].destroy();

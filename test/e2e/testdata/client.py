@@ -11,7 +11,8 @@ for line in sys.stdin:
     url = urlsplit(r["url"])
     c = connections.get(url.netloc) if r["keepalive"] else None
     if c is None:
-        c = http.client.HTTPConnection(url.netloc, timeout=30)
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        c = kind(url.netloc, timeout=30)
         if r["keepalive"]:
             connections[url.netloc] = c
     headers = {} if r["keepalive"] else {"Connection": "close"}

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HTTP server that knows nothing of Busbar: the status comes from ?code=, the body is ?size= bytes.
+// An HTTP server that knows nothing of Busbar: the status comes from ?code=, the body is ?size= bytes. A certificate and a key after
+// the address make it speak TLS.
+import fs from "node:fs";
 import http from "node:http";
+import https from "node:https";
 
-const [host, port] = process.argv[2].split(":");
-http.createServer((req, res) => {
+const [address, cert, key] = process.argv.slice(2);
+const [host, port] = address.split(":");
+const create = cert ? (f) => https.createServer({cert: fs.readFileSync(cert), key: fs.readFileSync(key)}, f) : http.createServer;
+create((req, res) => {
   req.resume();
   req.on("end", () => {
     const query = new URL(req.url, "http://x").searchParams;

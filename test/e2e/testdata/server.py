@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An HTTP server that knows nothing of Busbar: the status comes from ?code=, the body is ?size= bytes."""
+"""An HTTP server that knows nothing of Busbar: the status comes from ?code=, the body is ?size= bytes.
+
+A certificate and a key after the address make it speak TLS.
+"""
+import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -33,4 +37,9 @@ class Server(ThreadingHTTPServer):
 
 
 host, port = sys.argv[1].rsplit(":", 1)
-Server((host, int(port)), Handler).serve_forever()
+server = Server((host, int(port)), Handler)
+if len(sys.argv) > 2:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[2:])
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
