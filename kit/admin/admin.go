@@ -66,6 +66,16 @@ func (a *Admin) Check(name string, check func() error) (remove func()) {
 	}
 }
 
+// process is the name of the check that Open adds.
+const process = "process"
+
+// begun tells whether any part has added a check beside that of the process: until then nobody knows whether it can do its work.
+func (a *Admin) begun() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.checks) > 1
+}
+
 // Ready returns the failures of all checks, one "name: reason" a line, or nil.
 func (a *Admin) Ready() error {
 	a.mu.Lock()
@@ -110,16 +120,19 @@ type Port struct {
 	served   chan struct{}
 }
 
-// Open serves the pages on addr, "host:port", until Close. From the end of ctx on, /readyz fails with "stopping", so that
-// traffic goes elsewhere while the process drains. An address in use is one error that names it.
+// Open serves the pages on addr, "host:port", until Close. /readyz fails with "starting" as long as no part has a check, and from
+// the end of ctx on with "stopping", so that traffic goes elsewhere while the process drains. An address in use is one error that names it.
 func (a *Admin) Open(ctx context.Context, addr string) (*Port, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("open admin port: %w", err)
 	}
-	a.Check("process", func() error {
-		if ctx.Err() != nil {
+	a.Check(process, func() error {
+		switch {
+		case ctx.Err() != nil:
 			return errors.New("stopping")
+		case !a.begun():
+			return errors.New("starting")
 		}
 		return nil
 	})

@@ -59,7 +59,7 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("got %d %q, want %d %q", gotStatus, got, status, body)
 		}
 	}
-	expect(200, "ok\n")
+	expect(503, "process: starting\n")
 	removeBus := a.Check("bus", func() error { return errors.New("not connected") })
 	a.Check("config", func() error { return errors.New("none read") })
 	a.Check("probe", func() error { return nil })

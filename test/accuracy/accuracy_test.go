@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 )
 
 // TestAccuracy is a small part of the matrix, under each tier that this kernel has.
@@ -17,7 +18,7 @@ func TestAccuracy(t *testing.T) {
 		t.Skip("a probe needs root")
 	}
 	c := &choice{
-		n: 200, plain: true, progress: io.Discard,
+		n: 200, quiet: 3 * time.Second, plain: true, progress: io.Discard,
 		servers: words{"go", "python", "nginx", "node"}, clients: words{"go", "python", "node", "curl"},
 		shapes: words{"keepalive", "chunked", "nobody", "upgrade", "unanswered", "foreign"},
 	}

@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -40,6 +41,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	tiers := words{"btf", "syscall"}
 	flags.Var(&tiers, "tier", "`tiers` of the probe, one after the other")
 	flags.IntVar(&c.n, "n", 1000, "exchanges of a cell")
+	flags.IntVar(&c.few, "few", 0, "exchanges of a cell that is not keep-alive; default: as many")
+	flags.DurationVar(&c.quiet, "quiet", 3*time.Second, "how long nothing may come before all is taken to have come")
 	flags.Var(&c.servers, "servers", "`keys` of servers, or none; default: all")
 	flags.Var(&c.clients, "clients", "`keys` of clients, or none; default: all")
 	flags.Var(&c.shapes, "shapes", "`keys` of shapes; default: all")
@@ -133,7 +136,7 @@ func measure(ctx context.Context, w *workshop, c *choice, tier string) (*result,
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(m.run(ctx), p.finish(ctx)); err != nil {
+	if err := errors.Join(m.run(ctx), p.finish(ctx, c.quiet)); err != nil {
 		return nil, err
 	}
 	r := &result{tier: tier, choice: c, verdicts: judge(m.cells, p.reports), dropped: p.dropped, faults: p.faults}

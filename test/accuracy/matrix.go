@@ -46,10 +46,19 @@ type matrix struct {
 
 // choice is what is asked for. A list without words means all.
 type choice struct {
-	n                               int // exchanges of a cell
+	n, few                          int // exchanges of a cell of keep-alive, and of another shape; 0: as many
+	quiet                           time.Duration
 	servers, shapes, clients, calls words
 	plain, secure                   bool
 	progress                        io.Writer
+}
+
+// exchanges returns how many a cell of a shape has.
+func (c *choice) exchanges(shape string, share int) int {
+	if c.few > 0 && shape != "keepalive" {
+		return max(c.few/share, 2)
+	}
+	return max(c.n/share, 1)
 }
 
 func chosen(list []string, key string) bool { return len(list) == 0 || slices.Contains(list, key) }
@@ -199,10 +208,11 @@ func (m *matrix) serverCell(s *running, sh shape, secure bool) *cell {
 	if c.none != "" {
 		return c
 	}
-	n := max(m.choice.n/sh.share, 1)
+	share := sh.share
 	if s.pauses && sh.key == "reset" {
-		n = max(n/10, 1)
+		share = 10
 	}
+	n := m.choice.exchanges(sh.key, share)
 	perConn := sh.perConn
 	if s.closes {
 		perConn = 1
@@ -306,7 +316,7 @@ func (m *matrix) clientCell(ctx context.Context, cl client, e errand, secure boo
 	if secure && cl.slow && share == 1 {
 		share = 10
 	}
-	for _, id := range m.ids(max(m.choice.n/share, 1)) {
+	for _, id := range m.ids(m.choice.exchanges(e.key, share)) {
 		plan = append(plan, e.make(id))
 	}
 	m.w.reference.take()

@@ -143,11 +143,8 @@ func (p *probe) take(d *bus.Delivery) {
 	}
 }
 
-// quiet is how long nothing may come before all is taken to have come: many times the probe's interval.
-const quiet = 3 * time.Second
-
-// finish waits until nothing more comes, ends the probe, and returns what it reported.
-func (p *probe) finish(ctx context.Context) error {
+// finish waits until nothing has come for a while, ends the probe, and returns what it reported.
+func (p *probe) finish(ctx context.Context, quiet time.Duration) error {
 	begun := time.Now()
 	err := poll(ctx, "the last report", func() (bool, error) {
 		p.mu.Lock()

@@ -57,7 +57,7 @@ type section struct{ title, summary, text string }
 func (r *result) section(ctx context.Context) section {
 	var b strings.Builder
 	s := section{title: fmt.Sprintf("Linux %s, tier %s", kernelSeries(), r.tier), summary: r.summary()}
-	fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n\n", s.title, s.summary, machine(ctx))
+	fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n\n", s.title, s.summary, machine(ctx, r.choice))
 	if len(r.dropped) > 0 {
 		fmt.Fprintf(&b, "The probe counted as lost:")
 		for _, reason := range slices.Sorted(maps.Keys(r.dropped)) {
@@ -171,17 +171,25 @@ func kernel() string {
 func kernelSeries() string { return regexp.MustCompile(`^\d+\.\d+`).FindString(kernel()) }
 
 // machine names the kernel and the versions of what took part.
-func machine(ctx context.Context) string {
-	programs := []struct {
-		title string
-		argv  []string
-	}{
-		{"", []string{"/usr/bin/python3", "--version"}}, {"Node.js", []string{"node", "--version"}}, {"", []string{nginx, "-v"}},
-		{"", []string{"java", "--version"}}, {"", []string{"php", "--version"}}, {"", []string{"ruby", "--version"}},
-		{"", []string{"openssl", "version"}}, {"", []string{"curl", "--version"}}, {"", []string{"wget", "--version"}},
-	}
+func machine(ctx context.Context, c *choice) string {
 	words := []string{"Kernel " + kernel() + " " + runtime.GOARCH, runtime.Version()}
-	for _, p := range programs {
+	for _, p := range []struct {
+		key, title string
+		argv       []string
+	}{
+		{"python", "", []string{python(), "--version"}},
+		{"node", "Node.js", []string{"node", "--version"}},
+		{"nginx", "", []string{nginx, "-v"}},
+		{"java", "", []string{"java", "--version"}},
+		{"php", "", []string{"php", "--version"}},
+		{"ruby", "", []string{"ruby", "--version"}},
+		{"curl", "", []string{"curl", "--version"}},
+		{"wget", "", []string{"wget", "--version"}},
+		{"openssl", "", []string{"openssl", "version"}},
+	} {
+		if p.key == "openssl" && !c.secure || p.key != "openssl" && !chosen(c.servers, p.key) && !chosen(c.clients, p.key) {
+			continue
+		}
 		out, err := exec.CommandContext(ctx, p.argv[0], p.argv[1:]...).CombinedOutput()
 		if version := versionIn.FindString(string(out)); err == nil && version != "" {
 			words = append(words, strings.TrimSpace(p.title+" "+version))
