@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// Hooks on functions of Go programs, beside the hooks of any tier. User space finds the functions and attaches to their
-// first instruction, or to those they return by: the stack of a goroutine moves, so its return addresses must not be
-// touched.
+// Hooks on functions of Go programs, beside the hooks of any tier. User space finds the functions and attaches where
+// arguments are still in their registers. The stack of a goroutine moves, so return addresses must not be touched.
 
 #include "lib/call.h"
 #include "lib/tls_call.h"
@@ -15,15 +14,14 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define NETFD_FAMILY  56 // net.netFD; its type follows
 #define WRAPPINGS_MAX 4  // connections around the one of the socket: TLS, and what the program itself puts there
 
-// A read of plaintext between its entry and its return.
+// A read of plaintext in progress.
 struct go_read {
 	__u64 sk;
-	__u64 buffer; // the buffer of a read is not on the stack of the goroutine, which may move: it is passed to an interface
-	__u64 size;
+	__u64 size; // of the reader's buffer
 };
 
-// goroutine -> read in progress. Deleted when it returns; a goroutine that never returns from one keeps its entry until
-// its process is gone and the oldest make room.
+// goroutine -> read in progress. Deleted when it brings something; those of goroutines that ended without go when others
+// need the room.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -132,40 +130,38 @@ int on_tls_write(struct pt_regs *ctx)
 	return 0;
 }
 
-// crypto/tls.(*Conn).Read. A goroutine may go on on another thread before it returns.
+// crypto/tls.(*Conn).Read tells on which connection a goroutine reads, which may go on on another thread.
 SEC("uprobe")
 int on_tls_read(struct pt_regs *ctx)
 {
-	__u64 id = bpf_get_current_pid_tgid(), key;
+	__u64 key = goroutine_current(bpf_get_current_pid_tgid());
 	struct go_read read = {};
 
+	if (!key)
+		return 0;
 	read.sk = go_tls(go_register(ctx, 0));
 	if (!read.sk)
 		return 0;
-	read.buffer = go_register(ctx, 1);
 	read.size = go_register(ctx, 2);
-	key = goroutine_current(id);
-	if (key && bpf_map_update_elem(&go_reads, &key, &read, BPF_ANY))
+	if (bpf_map_update_elem(&go_reads, &key, &read, BPF_ANY))
 		drop(DROP_CALL_STATE);
 	return 0;
 }
 
+// Where it copies plaintext to its caller's buffer, which it does once: memmove(to, from, size). Reads that bring nothing do
+// not come here.
 SEC("uprobe")
-int on_tls_read_return(struct pt_regs *ctx)
+int on_tls_copy(struct pt_regs *ctx)
 {
-	__u64 id = bpf_get_current_pid_tgid(), key, n = go_register(ctx, 0);
-	const struct go_read *found;
+	__u64 key = goroutine_current(bpf_get_current_pid_tgid()), n = go_register(ctx, 2);
+	const struct go_read *found = bpf_map_lookup_elem(&go_reads, &key);
 	struct go_read read;
 
-	if (!process_observed(process_find(id >> 32)))
-		return 0;
-	key = goroutine_current(id);
-	found = bpf_map_lookup_elem(&go_reads, &key);
 	if (!found)
 		return 0;
 	read = *found;
 	bpf_map_delete_elem(&go_reads, &key);
 	if (n && n <= read.size)
-		tls_received(read.sk, read.buffer, n, read.size);
+		tls_received(read.sk, go_register(ctx, 1), n, read.size);
 	return 0;
 }

@@ -112,7 +112,7 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 func (p *probe) hookGo(path string, program *goexe.Program) (io.Closer, error) {
 	return p.kern.HookGo(path, kern.GoFuncs{
 		RoundTrip: program.Funcs[goexe.RoundTrip].Entry, TLSWrite: program.Funcs[goexe.TLSWrite].Entry,
-		TLSRead: program.Funcs[goexe.TLSRead].Entry, TLSReadReturns: program.Funcs[goexe.TLSRead].Returns,
+		TLSRead: program.Funcs[goexe.TLSRead].Entry, TLSCopy: program.Funcs[goexe.TLSRead].Copy,
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/arch/arm64/arm64asm"
 	"golang.org/x/arch/x86/x86asm"
@@ -21,7 +22,7 @@ type code struct {
 
 // place finds out where the text begins. The table of functions says so only in some versions and kinds of link, so all the places
 // that may tell are asked, and the one is taken at which each function looks like one.
-func place(f *elf.File, t *table, funcs map[string]extent) (code, error) {
+func place(f *elf.File, t *table, funcs map[string][]extent) (code, error) {
 	candidates := []uint64{0} // addresses that need no base
 	if t.offsets {
 		candidates = []uint64{t.text, relocated(f, t.address+textField)}
@@ -34,8 +35,8 @@ func place(f *elf.File, t *table, funcs map[string]extent) (code, error) {
 	}
 	for _, text := range candidates {
 		c, whole := code{f, text}, true
-		for _, extent := range funcs {
-			whole = whole && c.begins(extent)
+		for name, extents := range funcs {
+			whole = whole && (name == memmove || c.begins(extents[0]))
 		}
 		if whole {
 			return c, nil
@@ -108,36 +109,93 @@ func (c code) begins(e extent) bool {
 		bytes.HasPrefix(head, []byte{0x4c, 0x8d}) && bytes.Contains(head, []byte{0x4d, 0x3b, 0x66, 0x10}) // lea r12, [rsp-n]; cmp r12, [r14+16]
 }
 
-// function finds the instructions that a function returns by. One that cannot be followed to its end is an error: a breakpoint in the
-// middle of an instruction would break the program.
-func (c code) function(e extent) (Func, error) {
+// function finds where to hook a function. A trap is dear where the kernel must have the process execute the instruction by itself: it
+// does what branches, calls and pushes do in its stead. So the hook at the beginning is put behind the comparison of the stack with
+// its bound, where all arguments are still in their registers. A function that cannot be followed to its end is an error: a breakpoint
+// in the middle of an instruction would break the program.
+func (c code) function(e extent, memmove []extent) (Func, error) {
 	text, offset, err := c.bytes(e)
 	if err != nil {
 		return Func{}, err
 	}
-	fn := Func{Entry: offset}
+	var fn Func
+	var copies int
+	var last uint64
 	for at := 0; at < len(text); {
-		size, returns, err := c.instruction(text[at:])
+		s, err := c.step(text[at:])
 		if err != nil {
 			return Func{}, fmt.Errorf("instruction at %d: %w", at, err)
 		}
-		if returns {
-			fn.Returns = append(fn.Returns, offset+uint64(at)) //nolint:gosec // an index
+		here := offset + uint64(at) //nolint:gosec // an index
+		if fn.Entry == 0 && s.kind == branch || fn.Entry == last && s.kind == push {
+			fn.Entry = here
 		}
-		at += size
+		target := e.from + uint64(int64(at)+s.target) //nolint:gosec // an address
+		if s.kind == call && slices.ContainsFunc(memmove, func(m extent) bool { return m.from == target }) {
+			fn.Copy = here
+			copies++
+		}
+		last = here
+		at += s.size
+	}
+	if fn.Entry == 0 {
+		return Func{}, errors.New("it does not begin as expected")
+	}
+	if copies != 1 {
+		fn.Copy = 0
 	}
 	return fn, nil
 }
 
-func (c code) instruction(text []byte) (size int, returns bool, err error) {
+// step is an instruction, as far as it matters here.
+type step struct {
+	size   int
+	kind   kind
+	target int64 // of a call, from the instruction on
+}
+
+type kind int
+
+const (
+	other  kind = iota
+	branch      // if a condition holds
+	push
+	call // of a fixed address
+)
+
+func (c code) step(text []byte) (step, error) {
 	if c.file.Machine == elf.EM_AARCH64 {
-		if len(text) < 4 {
-			return 0, false, errors.New("cut short")
-		}
-		return 4, binary.LittleEndian.Uint32(text) == 0xd65f03c0, nil
+		return stepARM64(text)
 	}
 	in, err := x86asm.Decode(text, 64)
-	return in.Len, in.Op == x86asm.RET, err
+	if err != nil {
+		return step{}, err
+	}
+	s := step{size: in.Len}
+	to, relative := in.Args[0].(x86asm.Rel)
+	switch {
+	case in.Op == x86asm.PUSH:
+		s.kind = push
+	case in.Op == x86asm.CALL && relative:
+		s.kind, s.target = call, int64(in.Len)+int64(to)
+	case in.Op != x86asm.JMP && relative:
+		s.kind = branch
+	}
+	return s, nil
+}
+
+func stepARM64(text []byte) (step, error) {
+	const size = 4
+	if len(text) < size {
+		return step{}, errors.New("cut short")
+	}
+	switch raw := binary.LittleEndian.Uint32(text); {
+	case raw&0xff000010 == 0x54000000: // b.cond
+		return step{size: size, kind: branch}, nil
+	case raw>>26 == 0x25: // bl
+		return step{size: size, kind: call, target: int64(int32(raw<<6)>>6) * size}, nil //nolint:gosec // 26 bits with a sign
+	}
+	return step{size: size}, nil
 }
 
 // counter returns the address of the counter of goroutine ids: what the function that makes goroutines atomically adds a batch of them

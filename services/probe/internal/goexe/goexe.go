@@ -24,6 +24,7 @@ const (
 	TLSRead   = "crypto/tls.(*Conn).Read"
 	TLSWrite  = "crypto/tls.(*Conn).Write"
 	newproc   = "runtime.newproc1" // allocates goroutine ids
+	memmove   = "runtime.memmove"
 )
 
 // Offsets are where fields lie in structures of the runtime and of the standard library, in bytes.
@@ -44,8 +45,8 @@ type Offsets struct {
 
 // Func is a function of the program.
 type Func struct {
-	Entry   uint64   // offset of its first instruction in the file
-	Returns []uint64 // offsets of the instructions it returns by
+	Entry uint64 // offset in the file of one of its first instructions, at which its arguments are still where they were passed
+	Copy  uint64 // of the one that calls runtime.memmove, if it is the only one; else 0
 }
 
 // Program is what is known of an executable.
@@ -95,7 +96,7 @@ func (p *Program) find(f *elf.File) error {
 	if err != nil {
 		return err
 	}
-	found, err := t.lookup(RoundTrip, TLSRead, TLSWrite, newproc)
+	found, err := t.lookup(RoundTrip, TLSRead, TLSWrite, newproc, memmove)
 	if err != nil {
 		return err
 	}
@@ -107,12 +108,12 @@ func (p *Program) find(f *elf.File) error {
 	if err != nil {
 		return err
 	}
-	p.GoidGen = code.counter(spawn)
-	for name, extent := range found {
-		if name == newproc {
+	p.GoidGen = code.counter(spawn[0])
+	for _, name := range []string{RoundTrip, TLSRead, TLSWrite} {
+		if len(found[name]) != 1 {
 			continue
 		}
-		fn, err := code.function(extent)
+		fn, err := code.function(found[name][0], found[memmove])
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

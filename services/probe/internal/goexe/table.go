@@ -100,8 +100,9 @@ func locate(f *elf.File) (s *elf.Section, at uint64, err error) {
 	return nil, 0, errors.New("no table of functions")
 }
 
-// lookup finds functions by their names. A name that the program does not have is not in the result.
-func (t *table) lookup(names ...string) (map[string]extent, error) {
+// lookup finds functions by their names. A name that the program does not have is not in the result; one of assembly may be there for
+// two ways to call it.
+func (t *table) lookup(names ...string) (map[string][]extent, error) {
 	wanted, err := t.numbers(names)
 	if err != nil || len(wanted) == 0 {
 		return nil, err
@@ -113,7 +114,7 @@ func (t *table) lookup(names ...string) (map[string]extent, error) {
 	list := bufio.NewReaderSize(io.NewSectionReader(t.section, int64(t.funcs), int64(t.count*size+size/2)), 64<<10) //nolint:gosec // bounded
 	details := window{r: t.section}
 	entry := make([]byte, size)
-	found := map[string]extent{}
+	found := map[string][]extent{}
 	for range t.count {
 		if _, err := io.ReadFull(list, entry); err != nil {
 			return nil, fmt.Errorf("read list of functions: %w", err)
@@ -132,10 +133,7 @@ func (t *table) lookup(names ...string) (map[string]extent, error) {
 			return nil, fmt.Errorf("read list of functions: %w", err)
 		}
 		if to := word(next); from < to && to-from <= maxCode {
-			found[name] = extent{from, to}
-		}
-		if len(found) == len(wanted) {
-			break
+			found[name] = append(found[name], extent{from, to})
 		}
 	}
 	return found, nil

@@ -34,10 +34,10 @@ func (g Goroutines) put(p *proc) {
 
 // GoFuncs are functions of a Go program to be hooked, by offset in its file.
 type GoFuncs struct {
-	RoundTrip      uint64   // net/http.(*persistConn).roundTrip; 0: not there
-	TLSWrite       uint64   // crypto/tls.(*Conn).Write; the same
-	TLSRead        uint64   // crypto/tls.(*Conn).Read; the same
-	TLSReadReturns []uint64 // all the instructions by which that returns
+	RoundTrip uint64 // net/http.(*persistConn).roundTrip; 0: not there
+	TLSWrite  uint64 // crypto/tls.(*Conn).Write; the same
+	TLSRead   uint64 // crypto/tls.(*Conn).Read; the same
+	TLSCopy   uint64 // where that calls runtime.memmove
 }
 
 // HookGo hooks functions of a Go program until the result is closed, in every process that runs the file. They do their work only in
@@ -67,17 +67,14 @@ type goHook struct {
 	at      uint64
 }
 
-// hooks lists what to attach where: what is entered must not be missed at its return, so those come first.
+// hooks lists what to attach where.
 func (f GoFuncs) hooks() []goHook {
 	var hooks []goHook
 	if f.RoundTrip != 0 {
 		hooks = append(hooks, goHook{"on_round_trip", f.RoundTrip})
 	}
-	if f.TLSWrite == 0 || f.TLSRead == 0 || len(f.TLSReadReturns) == 0 {
+	if f.TLSWrite == 0 || f.TLSRead == 0 || f.TLSCopy == 0 {
 		return hooks
 	}
-	for _, at := range f.TLSReadReturns {
-		hooks = append(hooks, goHook{"on_tls_read_return", at})
-	}
-	return append(hooks, goHook{"on_tls_read", f.TLSRead}, goHook{"on_tls_write", f.TLSWrite})
+	return append(hooks, goHook{"on_tls_copy", f.TLSCopy}, goHook{"on_tls_read", f.TLSRead}, goHook{"on_tls_write", f.TLSWrite})
 }

@@ -16,34 +16,34 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	golangMapBlankConn        = "blank_conn"
-	golangMapCallers          = "callers"
-	golangMapCalls            = "calls"
-	golangMapConns            = "conns"
-	golangMapConnsByAddr      = "conns_by_addr"
-	golangMapDrops            = "drops"
-	golangMapGoReads          = "go_reads"
-	golangMapHalves           = "halves"
-	golangMapHeirs            = "heirs"
-	golangMapOwners           = "owners"
-	golangMapProcessSpace     = "process_space"
-	golangMapProcs            = "procs"
-	golangMapRing             = "ring"
-	golangMapTicks            = "ticks"
-	golangMapTlsObjects       = "tls_objects"
-	golangMapTlsSockets       = "tls_sockets"
-	golangMapTlsThreads       = "tls_threads"
-	golangMapWindows          = "windows"
-	golangProgOnRoundTrip     = "on_round_trip"
-	golangProgOnTlsRead       = "on_tls_read"
-	golangProgOnTlsReadReturn = "on_tls_read_return"
-	golangProgOnTlsWrite      = "on_tls_write"
-	golangVarCallKinds        = "call_kinds"
-	golangVarDefaultVerdict   = "default_verdict"
-	golangVarRequestWindow    = "request_window"
-	golangVarResponseWindow   = "response_window"
-	golangVarUnixSalt         = "unix_salt"
-	golangVarWakeBytes        = "wake_bytes"
+	golangMapBlankConn      = "blank_conn"
+	golangMapCallers        = "callers"
+	golangMapCalls          = "calls"
+	golangMapConns          = "conns"
+	golangMapConnsByAddr    = "conns_by_addr"
+	golangMapDrops          = "drops"
+	golangMapGoReads        = "go_reads"
+	golangMapHalves         = "halves"
+	golangMapHeirs          = "heirs"
+	golangMapOwners         = "owners"
+	golangMapProcessSpace   = "process_space"
+	golangMapProcs          = "procs"
+	golangMapRing           = "ring"
+	golangMapTicks          = "ticks"
+	golangMapTlsObjects     = "tls_objects"
+	golangMapTlsSockets     = "tls_sockets"
+	golangMapTlsThreads     = "tls_threads"
+	golangMapWindows        = "windows"
+	golangProgOnRoundTrip   = "on_round_trip"
+	golangProgOnTlsCopy     = "on_tls_copy"
+	golangProgOnTlsRead     = "on_tls_read"
+	golangProgOnTlsWrite    = "on_tls_write"
+	golangVarCallKinds      = "call_kinds"
+	golangVarDefaultVerdict = "default_verdict"
+	golangVarRequestWindow  = "request_window"
+	golangVarResponseWindow = "response_window"
+	golangVarUnixSalt       = "unix_salt"
+	golangVarWakeBytes      = "wake_bytes"
 )
 
 // loadGolang returns the embedded CollectionSpec for golang.
@@ -88,10 +88,10 @@ type golangSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type golangProgramSpecs struct {
-	OnRoundTrip     *ebpf.ProgramSpec `ebpf:"on_round_trip"`
-	OnTlsRead       *ebpf.ProgramSpec `ebpf:"on_tls_read"`
-	OnTlsReadReturn *ebpf.ProgramSpec `ebpf:"on_tls_read_return"`
-	OnTlsWrite      *ebpf.ProgramSpec `ebpf:"on_tls_write"`
+	OnRoundTrip *ebpf.ProgramSpec `ebpf:"on_round_trip"`
+	OnTlsCopy   *ebpf.ProgramSpec `ebpf:"on_tls_copy"`
+	OnTlsRead   *ebpf.ProgramSpec `ebpf:"on_tls_read"`
+	OnTlsWrite  *ebpf.ProgramSpec `ebpf:"on_tls_write"`
 }
 
 // golangMapSpecs contains maps before they are loaded into the kernel.
@@ -209,17 +209,17 @@ type golangVariables struct {
 //
 // It can be passed to loadGolangObjects or ebpf.CollectionSpec.LoadAndAssign.
 type golangPrograms struct {
-	OnRoundTrip     *ebpf.Program `ebpf:"on_round_trip"`
-	OnTlsRead       *ebpf.Program `ebpf:"on_tls_read"`
-	OnTlsReadReturn *ebpf.Program `ebpf:"on_tls_read_return"`
-	OnTlsWrite      *ebpf.Program `ebpf:"on_tls_write"`
+	OnRoundTrip *ebpf.Program `ebpf:"on_round_trip"`
+	OnTlsCopy   *ebpf.Program `ebpf:"on_tls_copy"`
+	OnTlsRead   *ebpf.Program `ebpf:"on_tls_read"`
+	OnTlsWrite  *ebpf.Program `ebpf:"on_tls_write"`
 }
 
 func (p *golangPrograms) Close() error {
 	return _GolangClose(
 		p.OnRoundTrip,
+		p.OnTlsCopy,
 		p.OnTlsRead,
-		p.OnTlsReadReturn,
 		p.OnTlsWrite,
 	)
 }
