@@ -153,9 +153,8 @@ static __always_inline __u64 owner_dial(void)
 }
 
 // owner_tick_end is called when the callback of a read returns.
-static __always_inline void owner_tick_end(void)
+static __always_inline void owner_tick_end(__u32 tid)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
 	struct tick *t = bpf_map_lookup_elem(&ticks, &tid);
 
 	if (t)

@@ -84,7 +84,8 @@ type probe struct {
 func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	processes := proc.Default(p.Node)
 	processes.Root = p.ProcRoot
-	p.hooks = hook.New(p.ProcRoot, p.log, hook.TLS(kern.TLSFunctions(), p.kern.AttachTLS), hook.Go(p.hookGo))
+	p.hooks = hook.New(p.ProcRoot, p.log, hook.TLS(kern.TLSFunctions(), p.kern.AttachTLS), hook.Go(p.hookGo),
+		hook.Loop(kern.LoopFunction, p.kern.HookLoop))
 	var err error
 	p.agent, err = agent.New(agent.Config{
 		Node: p.Node, Run: p.run, Root: p.Root, Self: uint32(os.Getpid()), SpoolBytes: p.SpoolBytes, Proc: processes, //nolint:gosec // a pid

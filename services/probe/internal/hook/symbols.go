@@ -3,14 +3,20 @@
 package hook
 
 import (
+	"bufio"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
+	"io"
+	"strings"
 )
 
 // maxSymbols bounds the size of a symbol table that is read: that of a large browser is a tenth of it.
 const maxSymbols = 256 << 20
+
+// tableBuffer is how much of a table is held at a time: those of a large program are tens of megabytes.
+const tableBuffer = 64 << 10
 
 // Functions returns where in an ELF file the functions of these names begin, as offsets in the file: those it exports, or if it
 // exports none of them, those that its own symbol table has, as in an executable with a library linked in. Names that it does not
@@ -26,36 +32,77 @@ func Functions(path string, names []string) (_ map[string]uint64, err error) {
 		return nil, fmt.Errorf("read symbols: %w", err)
 	}
 	defer f.Close()
-	for _, table := range []struct {
-		kind elf.SectionType
-		read func() ([]elf.Symbol, error)
-	}{{elf.SHT_DYNSYM, f.DynamicSymbols}, {elf.SHT_SYMTAB, f.Symbols}} {
-		section := f.SectionByType(table.kind)
-		if section == nil || section.Size > maxSymbols {
+	for _, kind := range []elf.SectionType{elf.SHT_DYNSYM, elf.SHT_SYMTAB} {
+		table := f.SectionByType(kind)
+		if table == nil || table.Size > maxSymbols || f.Class != elf.ELFCLASS64 || int(table.Link) >= len(f.Sections) {
 			continue
 		}
-		symbols, err := table.read()
-		if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+		places, err := stringOffsets(f.Sections[table.Link].Open(), names)
+		if err != nil {
+			return nil, fmt.Errorf("read names of symbols of %s: %w", path, err)
+		}
+		found, err := offsets(f, table.Open(), places)
+		if err != nil {
 			return nil, fmt.Errorf("read symbols of %s: %w", path, err)
 		}
-		if found := offsets(f, symbols, names); len(found) > 0 {
+		if len(found) > 0 {
 			return found, nil
 		}
 	}
 	return nil, nil
 }
 
-func offsets(f *elf.File, symbols []elf.Symbol, names []string) map[string]uint64 {
-	found := map[string]uint64{}
-	for _, s := range symbols {
-		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || s.Section == elf.SHN_UNDEF || !slices.Contains(names, s.Name) {
-			continue
+// stringOffsets returns where a table of NUL-terminated strings has the wanted ones: each may be one of them or, for tables share
+// tails, the end of one.
+func stringOffsets(table io.Reader, wanted []string) (map[uint32]string, error) {
+	found := map[uint32]string{}
+	in := bufio.NewReaderSize(table, tableBuffer)
+	for at := 0; ; {
+		s, err := in.ReadSlice(0)
+		at += len(s)
+		if err == nil {
+			for _, name := range wanted {
+				if strings.HasSuffix(string(s[:len(s)-1]), name) {
+					found[uint32(at-1-len(name))] = name //nolint:gosec // it has less than 4 GiB
+				}
+			}
 		}
-		if at, ok := offset(f, s.Value); ok {
-			found[s.Name] = at
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) { // longer than any wanted one
+			return nil, err
 		}
 	}
-	return found
+}
+
+// offsets returns where the functions of a table of symbols are whose names are at these places in the table of strings.
+func offsets(f *elf.File, table io.Reader, names map[uint32]string) (map[string]uint64, error) {
+	found := map[string]uint64{}
+	in := bufio.NewReaderSize(table, tableBuffer)
+	for symbol := new(elf.Sym64); len(names) > 0; {
+		raw, err := in.Peek(elf.Sym64Size)
+		if len(raw) == 0 && errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		name, ok := names[f.ByteOrder.Uint32(raw)]
+		if ok {
+			if _, err := binary.Decode(raw, f.ByteOrder, symbol); err != nil {
+				return nil, err
+			}
+			ok = elf.ST_TYPE(symbol.Info) == elf.STT_FUNC && elf.SectionIndex(symbol.Shndx) != elf.SHN_UNDEF
+		}
+		if at, has := offset(f, symbol.Value); ok && has {
+			found[name] = at
+		}
+		if _, err := in.Discard(elf.Sym64Size); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // offset returns where in the file the code at an address is.

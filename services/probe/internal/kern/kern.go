@@ -229,9 +229,6 @@ func (k *Kern) Decide(tgid uint32, v Verdict) error {
 	if v.TLS {
 		p.flags |= procTLS
 	}
-	if v.Loop {
-		p.flags |= procLoop
-	}
 	v.Goroutines.put(&p)
 	if err := k.maps["procs"].Put(tgid, p.bytes()); err != nil {
 		return fmt.Errorf("decide on process %d: %w", tgid, err)

@@ -6,40 +6,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/cilium/ebpf/link"
 )
 
-// tickFunction is where libuv handles everything that happens on a stream; what a read causes is done when it returns. Its
-// address is taken, so that it is never inlined.
-const tickFunction = "uv__stream_io"
+// LoopFunction is where libuv handles what happens on a stream: all that a read causes is done when it returns. Its address is
+// taken there, so that it is never inlined.
+const LoopFunction = "uv__stream_io"
 
-// ErrNoLoop says that a program has no event loop that can be watched: none, another one, or no symbols.
-var ErrNoLoop = errors.New("no symbol " + tickFunction)
-
-// WatchLoop follows the event loops of all processes that run the program in the file, until it is closed. Only then may a
-// process be decided on as a Loop.
-func (k *Kern) WatchLoop(file string) (io.Closer, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
+// HookLoop hooks LoopFunction in a program until the result is closed; offset is where in the file it is. The processes that run
+// the program are event loops from then on, whatever is decided about their threads.
+func (k *Kern) HookLoop(path string, offset uint64) (io.Closer, error) {
+	p := k.programs["on_tick_end"]
+	if p == nil {
+		return nil, errors.New("hook event loop: its program is not loaded")
 	}
-	defer f.Close()
-	offset, err := symbolOffset(f, tickFunction)
+	exe, err := link.OpenExecutable(path)
 	if err != nil {
-		return nil, fmt.Errorf("find event loop of %s: %w", file, err)
+		return nil, fmt.Errorf("hook event loop: %w", err)
 	}
-	if offset == 0 {
-		return nil, fmt.Errorf("%s: %w", file, ErrNoLoop)
-	}
-	exe, err := link.OpenExecutable(file)
+	l, err := exe.Uretprobe(LoopFunction, p, &link.UprobeOptions{Address: offset})
 	if err != nil {
-		return nil, fmt.Errorf("watch event loop: %w", err)
-	}
-	l, err := exe.Uretprobe(tickFunction, k.programs["on_tick_end"], &link.UprobeOptions{Address: offset})
-	if err != nil {
-		return nil, fmt.Errorf("watch event loop: %w", err)
+		return nil, fmt.Errorf("hook event loop: %w", err)
 	}
 	return l, nil
 }

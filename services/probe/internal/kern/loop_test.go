@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	symbols "github.com/busbar/busbar/services/probe/internal/hook"
 )
 
 // TestTicks asks a Node.js server that makes requests of its own in every way there is (testdata/loop.js): one at a time, and 50
@@ -74,7 +76,11 @@ func startLoop(t *testing.T, tier string) *loopServer {
 		t.Skip(err)
 	}
 	k, r := start(t, Options{Tier: tier})
-	loop, err := k.WatchLoop(node)
+	found, err := symbols.Functions(node, []string{LoopFunction})
+	if err != nil || found[LoopFunction] == 0 {
+		t.Fatal(found, err)
+	}
+	loop, err := k.HookLoop(node, found[LoopFunction])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +108,7 @@ func startLoop(t *testing.T, tier string) *loopServer {
 		t.Fatal(err)
 	}
 	s.pid, s.base = uint32(cmd.Process.Pid), "http://127.0.0.1:"+strings.TrimSpace(line)
-	if err := k.Decide(s.pid, Verdict{Observe: true, Loop: true}); err != nil {
+	if err := k.Decide(s.pid, Verdict{Observe: true, Threads: true}); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -155,7 +161,7 @@ func (s *loopServer) settle(t *testing.T, way string) (right, none, wrong int) {
 		switch {
 		case e.Context == ContextRoot && e.ParentSpanID == [8]byte{}:
 			none++
-		case e.Context == ContextTick && ok && e.ParentSpanID == parent.SpanID && e.TraceID == parent.TraceID:
+		case (e.Context == ContextTick || e.Context == ContextThread) && ok && e.ParentSpanID == parent.SpanID && e.TraceID == parent.TraceID:
 			right++
 		default:
 			wrong++

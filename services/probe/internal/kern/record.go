@@ -219,7 +219,6 @@ type Sink interface {
 type Verdict struct {
 	Observe bool // else every hook returns at once
 	Threads bool // one thread serves one request at a time: its client calls inherit the context
-	Loop    bool // one thread serves many in turns, and WatchLoop tells when it turns to another
 	TLS     bool // its TLS libraries are known: NeedsTLS is not reported
 	// Goroutines serve requests: the client calls of one, and of those it started, inherit the context.
 	Goroutines Goroutines
@@ -245,7 +244,6 @@ type proc struct {
 // The flags of a process (enum proc_flags of bpf/record.h).
 const (
 	procThreads = 1 << 0
-	procLoop    = 1 << 2
 	procGo      = 1 << 1
 	procTLS     = 1 << 3
 )
