@@ -85,8 +85,8 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
-// tid -> server exchange in whose name the thread was started. Deleted at its first client call and when it exits;
-// full: the calls of that thread get no parent, and it is counted.
+// tid -> server exchange for which the thread was started. Deleted when it exits, or calls when that is over; full: its
+// calls get no parent, and it is counted.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);

@@ -140,9 +140,11 @@ enum proc_verdict {
 enum proc_flags {
 	PROC_THREADS = 1 << 0, // one thread serves one request at a time: hand its context to its client calls
 	PROC_GO = 1 << 1,      // goroutines serve requests; where their ids are is in `goid` and `parent_goid`
-	PROC_LOOP = 1 << 2, // one thread serves many requests in turns, and does all that an event causes before the next one; set by the
-			    // hook itself
-	PROC_TLS = 1 << 3,  // its TLS libraries are known: do not report that it may have some
+	PROC_LOOP = 1 << 2,    // one thread serves many requests in turns, and its ticks are known; set by the hook that ends them
+			       // hook itself
+	PROC_TLS = 1 << 3,     // its TLS libraries are known: do not report that it may have some
+	PROC_TASKS = 1 << 4,   // seen: threads that were started for a request and ended before it
+	PROC_POOL = 1 << 5,    // seen: one that outlived it
 };
 
 struct proc {

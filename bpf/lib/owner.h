@@ -5,8 +5,9 @@
 // not count.
 //
 // A thread that serves one request at a time is an owner (PROC_THREADS). It may start others to do part of the work:
-// their first client call is made for what it was serving then. Only the first: such a thread may turn out to be one
-// of a pool, which by then works for somebody else.
+// they work for what it was serving then, unless they are of a pool that works for everybody. Which of the two a process
+// does has to be seen first: a thread that ends before the request does is no pool's (PROC_TASKS), and one that outlives
+// it may be (PROC_POOL).
 //
 // An event loop serves many requests in turns (PROC_LOOP), so there each server exchange is an owner of its own, and the
 // loop works for one of them during a tick: from a read until the callback that the read was for returns. What is read
@@ -36,21 +37,38 @@ static __always_inline struct owner *owner_find(__u64 key)
 	return o && !o->mixed ? o : NULL;
 }
 
-// owner_heir returns the server exchange that started this thread, once and if it is still open. A TLS connection does not
-// count: the request comes when it is made.
-static __always_inline struct owner *owner_heir(const struct exchange_record *r, __u32 tid)
+// owner_starter returns the server exchange for which a thread was started, NULL if that is over.
+static __always_inline struct owner *owner_starter(const struct heir *h)
 {
+	__u64 key = h->owner, span_id = h->span_id;
+	struct owner *o = owner_find(key);
+
+	return o && o->span_id == span_id ? o : NULL;
+}
+
+static __always_inline void owner_learn(__u32 tgid, enum proc_flags seen)
+{
+	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
+
+	if (p && !(p->flags & seen))
+		p->flags |= seen;
+}
+
+// owner_heir returns the server exchange for which this thread was started.
+static __always_inline struct owner *owner_heir(__u64 task, __u32 proc_flags)
+{
+	__u32 tid = task;
 	const struct heir *h = bpf_map_lookup_elem(&heirs, &tid);
-	struct heir heir;
 	struct owner *o;
 
 	if (!h)
 		return NULL;
-	heir = *h;
-	if (r->protocol != PROTOCOL_TLS)
+	o = owner_starter(h);
+	if (!o) {
 		bpf_map_delete_elem(&heirs, &tid);
-	o = owner_find(heir.owner);
-	return o && o->span_id == heir.span_id ? o : NULL;
+		owner_learn(task >> 32, PROC_POOL);
+	}
+	return (proc_flags & (PROC_TASKS | PROC_POOL)) == PROC_TASKS ? o : NULL;
 }
 
 // owner_tick returns the key of the server exchange that the loop is at work on. Of what a response sets off, only the first
@@ -83,7 +101,7 @@ static __always_inline struct owner *owner_client(const struct exchange_record *
 		return owner_find(known);
 	o = bpf_map_lookup_elem(&owners, &tid);
 	if (!o)
-		return owner_heir(r, tid);
+		return owner_heir(task, proc_flags);
 	return o->mixed ? NULL : o;
 }
 
@@ -185,10 +203,13 @@ static __always_inline void owner_started(__u32 parent, __u32 child)
 }
 
 // owner_forget is called when a thread has ended, or is no longer what it was.
-static __always_inline void owner_forget(__u32 tid)
+static __always_inline void owner_forget(__u32 tgid, __u32 tid)
 {
+	const struct heir *h = bpf_map_lookup_elem(&heirs, &tid);
 	__u64 key = tid;
 
+	if (h && owner_starter(h))
+		owner_learn(tgid, PROC_TASKS);
 	bpf_map_delete_elem(&owners, &key);
 	bpf_map_delete_elem(&heirs, &tid);
 	bpf_map_delete_elem(&ticks, &tid);

@@ -74,7 +74,7 @@ static __always_inline void process_exec(struct task_struct *task, struct linux_
 		return;
 	process_fill(&s->rec, PROCESS_EXEC, task);
 	bpf_map_delete_elem(&procs, &s->rec.tgid);
-	owner_forget(s->rec.tgid);
+	owner_forget(s->rec.tgid, s->rec.tgid);
 	size = bpf_probe_read_kernel_str(s->tail, PROCESS_FILE_MAX, BPF_CORE_READ(binprm, filename));
 	if (size > 1 && size <= PROCESS_FILE_MAX)
 		tail = size - 1; // without its NUL
@@ -133,7 +133,7 @@ static __always_inline void process_exit(struct task_struct *task)
 	__u32 tid = BPF_CORE_READ(task, pid);
 	struct process_space *s;
 
-	owner_forget(tid);
+	owner_forget(BPF_CORE_READ(task, tgid), tid);
 	bpf_map_delete_elem(&calls, &tid);
 	bpf_map_delete_elem(&tls_threads, &tid);
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)

@@ -109,12 +109,21 @@ func TestThreadContext(t *testing.T) {
 		// The thread is free again for the next request.
 		elsewhere(func() { put(t, in, get) })
 		take(t, inServer, len(get))
-		call(get)
+		const bound = 256 // ADOPT_MAX
+		for range bound + 1 {
+			call(get)
+		}
 		put(t, inServer, hello)
 		elsewhere(func() { take(t, in, len(hello)) })
 
 		served := r.wait(t, Server, of(inServer), 2)
-		calls := r.wait(t, Client, of(out), 5)
+		calls := r.wait(t, Client, of(out), 4+bound+1)
+		if last := calls[3+bound]; last.Context != ContextThread || last.ParentSpanID != served[1].SpanID {
+			t.Errorf("call %d of a request: %+v", bound, last.Exchange)
+		}
+		if last := calls[4+bound]; last.Context != ContextRoot || last.ParentSpanID != [8]byte{} || k.Blemishes()["adoption"] != 1 {
+			t.Errorf("one call too many is not a root: %+v, counted: %v", last.Exchange, k.Blemishes())
+		}
 		for i, want := range []struct {
 			parent *seen
 			from   Context
