@@ -65,6 +65,16 @@ struct {
 	__type(value, struct conn);
 } blank_conn SEC(".maps");
 
+// connection and ordinal -> an exchange that is not the one being looked at, while requests are sent ahead. Deleted when
+// its turn comes and when the connection ends; full: the request is followed without being recorded, and counted.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pipeline_key);
+	__type(value, struct exchange);
+} pipeline SEC(".maps");
+
 // tid -> what the thread is sending or receiving, or did last; not in tier btf. Deleted when the thread exits, in tier
 // syscall when the call returns. Full: what the call moves is not seen, and counted.
 struct {

@@ -170,7 +170,7 @@ enum drop_reason {
 	DROP_GAP,                // payload that passed no hook
 	DROP_FRAMING,            // a message whose end could not be followed
 	DROP_UNPAIRED_RESPONSE,  // a response without a request
-	DROP_PIPELINED_EXCHANGE, // an exchange pipelined behind another one
+	DROP_PIPELINED_EXCHANGE, // a request sent ahead for which there was no room, or whose response could not be told from others
 	DROP_ADOPTION,           // a client exchange made a root, for its server exchange has made too many or lasts too long
 	DROP_TLS_SOCKET,         // plaintext of a TLS connection whose socket is not known
 	DROP_REASONS,

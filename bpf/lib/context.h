@@ -41,6 +41,16 @@ static __always_inline void context_root(struct exchange_record *r, const struct
 	r->context = CONTEXT_ROOT;
 }
 
+// context_alone is for an exchange that is not to be joined to others.
+static __always_inline void context_alone(struct exchange_record *r)
+{
+	struct wire_key key = context_key(r);
+
+	r->span_id = ids_derive(&key, r->role == ROLE_SERVER ? TAG_SERVER : TAG_CLIENT);
+	if (r->context != CONTEXT_HEADER)
+		context_root(r, &key);
+}
+
 static __always_inline bool context_same_trace(const struct exchange_record *r, const __u64 *trace_id)
 {
 	return r->trace_id[0] == trace_id[0] && r->trace_id[1] == trace_id[1];

@@ -11,29 +11,32 @@
 #include "fcgi.h"
 #include "source.h"
 
-// Pieces, bodies and chunks that one send or receive may consist of; what is left is stepped over.
-#define STEPS_MAX 64
+// Pieces loaded and bodies stepped over in one send or receive; what is left is not looked at.
+#define STEPS_MAX 256
+// Messages and chunks looked at in a piece before the rest of it is loaded anew.
+#define LOOKS_MAX 128
 
 // A difference of sequence numbers that can only be nonsense.
 #define SEQ_WILD (1 << 30)
 
-// How much is loaded to read the size of a chunk; no more, for its data follows.
+// How much is loaded to read the size of a chunk; no more, as a rule, for its data follows.
 #define CHUNK_LINE_PIECE 32
 
 // data_message_done is called when a message of the open exchange, or of one sent ahead, is complete.
 static __always_inline void data_message_done(struct conn *c, bool request)
 {
-	if (request && c->request_ahead) {
-		if (c->ahead < 32 && c->next_method == METHOD_HEAD)
-			c->ahead_head |= 1u << c->ahead;
-		c->ahead++;
-		return;
-	}
-	c->done |= 1 << (request ? REQUEST : RESPONSE);
-	if (c->stream[REQUEST].state == STREAM_LOST && !request)
-		c->done |= 1 << REQUEST;
-	if (c->done == (1 << REQUEST | 1 << RESPONSE) || c->opaque)
+	__u8 state = c->stream[REQUEST].state;
+
+	if (request && c->shadow) {
+		if (c->shadows < 32 && c->next_method == METHOD_HEAD)
+			c->shadow_head |= 1u << c->shadows;
+		c->shadows++;
+	} else if (request) {
+		if (!exchange_ahead(c) && c->stream[RESPONSE].state == STREAM_DONE)
+			exchange_end(c);
+	} else if (exchange_ahead(c) || state == STREAM_DONE || state == STREAM_LOST || c->opaque) {
 		exchange_end(c);
+	}
 }
 
 // data_unread follows n bytes that cannot be or need not be read.
@@ -42,13 +45,10 @@ __noinline int data_unread(struct conn *c, __u32 dir, __u32 n)
 	struct stream *s;
 	bool request;
 
-	if (!c)
-		return 0;
-	if (c->rec.protocol == PROTOCOL_FASTCGI)
-		return fcgi_unread(c, dir, n);
-	if (c->open == OPEN_NONE)
+	if (!c || c->open == OPEN_NONE)
 		return 0;
 	request = dir == c->request_dir;
+	pipeline_turn(c, request);
 	s = &c->stream[request ? REQUEST : RESPONSE];
 	exchange_count(c, request, n);
 	if (s->state == STREAM_LENGTH || s->state == STREAM_CHUNK) {
@@ -68,6 +68,11 @@ __noinline int data_unread(struct conn *c, __u32 dir, __u32 n)
 	return 0;
 }
 
+static __always_inline int data_want(__u32 left, __u32 piece)
+{
+	return left < piece ? left : piece;
+}
+
 // data_step takes what it can of `left` bytes without looking at them. It returns how many, 0 when the connection is in
 // another state now and the same bytes must be taken again, or, negative, how many must be looked at first.
 __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
@@ -77,9 +82,12 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 
 	if (!c)
 		return left;
+	if (c->rec.protocol == PROTOCOL_FASTCGI)
+		return fcgi_step(c, dir, left);
 	if (c->open == OPEN_NONE)
 		exchange_open(c, dir, seq);
 	request = dir == c->request_dir;
+	pipeline_turn(c, request);
 	s = &c->stream[request ? REQUEST : RESPONSE];
 	switch (s->state) {
 	case STREAM_LENGTH:
@@ -88,45 +96,46 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 			left = s->remain;
 		data_unread(c, dir, left);
 		return left;
-	case STREAM_UNTIL_CLOSE:
 	case STREAM_LOST:
+		if (request && c->stream[RESPONSE].state == STREAM_DONE) { // then this may be the next one
+			exchange_end(c);
+			return 0;
+		}
+	case STREAM_UNTIL_CLOSE:
 		exchange_count(c, request, left);
 		return left;
 	case STREAM_DONE:
 		if (!request)
 			return left; // behind the response, while the request is still coming
-		if (c->stream[RESPONSE].state == STREAM_UNTIL_CLOSE || c->stream[RESPONSE].state == STREAM_LOST) {
+		if (c->stream[RESPONSE].state == STREAM_LOST || (c->stream[RESPONSE].state == STREAM_UNTIL_CLOSE && !exchange_ahead(c))) {
 			exchange_end(c);
 			return 0;
 		}
-		if (c->open == OPEN_REAL)
-			c->rec.flags |= EXCHANGE_PIPELINED;
-		c->request_ahead = 1;
-		stream_reset(s);
-		return 0;
+		exchange_push(c, dir, seq);
+		return -data_want(left, PIECE_MAX);
 	case STREAM_CHUNK_LINE:
-		return -CHUNK_LINE_PIECE;
+		return -data_want(left, s->facts & FACT_SMALL_CHUNK ? PIECE_MAX : CHUNK_LINE_PIECE);
 	default:
-		return -PIECE_MAX;
+		return -data_want(left, PIECE_MAX);
 	}
 }
 
-// data_tls looks at a piece that is no HTTP message, and marks the connection if it begins as a record of TLS does. It tells
-// whether the piece is dealt with. One that is too short to tell is to be looked at again: some servers peek at the first
-// byte. A function of its own so that the verifier looks at it once.
-__noinline int data_tls(struct conn *c, __u32 dir, __u32 got)
+// data_tls looks at [at, end) in the window, which is no HTTP message, and marks the connection if it begins as a record of
+// TLS does. It tells whether the piece is dealt with. One that is too short to tell is to be looked at again: some servers
+// peek at the first byte. A function of its own so that the verifier looks at it once.
+__noinline int data_tls(struct conn *c, __u32 dir, __u32 at, __u32 end)
 {
 	const struct window *w = window_of(dir);
 	__u8 type;
 
 	if (!c || !w || c->spoke)
 		return 0;
-	type = load1(w, CARRY_MAX);
-	if (type < 20 || type > 23 || (got > 1 && load1(w, CARRY_MAX + 1) != 3))
+	type = load1(w, at);
+	if (type < 20 || type > 23 || (end - at > 1 && load1(w, at + 1) != 3))
 		return 0;
-	if (got < 5)
+	if (end - at < 5)
 		c->primed &= ~(1 << (dir & 1));
-	else if (load1(w, CARRY_MAX + 2) <= 4 && load1(w, CARRY_MAX + 3) <= 72) // version 3.0 to 3.4, at most 18 KiB
+	else if (load1(w, at + 2) <= 4 && load1(w, at + 3) <= 72) // version 3.0 to 3.4, at most 18 KiB
 		c->opaque = OPAQUE_TLS;
 	else
 		return 0;
@@ -134,20 +143,23 @@ __noinline int data_tls(struct conn *c, __u32 dir, __u32 got)
 	return 1;
 }
 
-// data_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; 0 means that
-// it cannot be read. It returns how many bytes are dealt with.
-__noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
+// data_lines looks at [from, end) in the window of the direction, `left` bytes from `from` on being there in all; an empty
+// piece could not be read. It returns how many bytes are dealt with.
+__noinline int data_lines(struct conn *c, __u32 dir, __u32 from, __u32 end, __u32 left)
 {
+	bool request, head, got = end > from;
 	struct stream *s;
-	bool request;
 	int n;
 
 	if (!c)
 		return left;
 	request = dir == c->request_dir;
 	s = &c->stream[request ? REQUEST : RESPONSE];
-	n = got ? exchange_lines(c, dir, got) : HTTP_NOT;
+	head = s->state <= STREAM_HEAD;
+	n = got ? http_scan(c, dir, from, end) : HTTP_NOT;
 	if (n >= 0) {
+		if (head)
+			exchange_head(c, dir, from, n);
 		if (s->state != STREAM_START || s->carry)
 			exchange_count(c, request, n); // else an interim response
 		if (s->state == STREAM_DONE)
@@ -156,31 +168,71 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 got, __u32 left)
 			exchange_lost(c, s, request); // no chunk size where one should be
 		return n;
 	}
-	if (request && s->state == STREAM_START && !c->spoke && got && fcgi_first(window_of(dir), CARRY_MAX, CARRY_MAX + got)) {
+	if (request && s->state == STREAM_START && !c->spoke && got && fcgi_first(window_of(dir), from, end)) {
 		c->rec.protocol = PROTOCOL_FASTCGI;
 		c->open = OPEN_NONE;
 		return 0;
 	}
-	if (got && s->state == STREAM_START && data_tls(c, dir, got))
+	if (got && s->state == STREAM_START && data_tls(c, dir, from, end))
 		return left;
-	if (request && c->request_ahead && s->state == STREAM_START) { // stray bytes behind a request
-		s->state = STREAM_DONE;
-		c->request_ahead = c->ahead > 0;
-	} else if (c->stream[REQUEST].state <= STREAM_HEAD && got) {
-		exchange_abandon(c, dir);
-	} else if (s->state == STREAM_START && request) {
+	if (request && s->state == STREAM_START && exchange_ahead(c) && got) {
+		exchange_pop(c);
+	} else if (!exchange_ahead(c) && (got ? c->stream[REQUEST].state <= STREAM_HEAD : request && s->state == STREAM_START)) {
 		exchange_abandon(c, dir);
 	} else {
 		data_unread(c, dir, left);
+		return left;
 	}
-	return left;
+	n = request ? http_blank(dir, from) : 0;
+	return n ? n : left;
+}
+
+// data_messages looks at the messages and chunks that a piece holds, as data_look does.
+__noinline int data_messages(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 left)
+{
+	__u32 at;
+	int n;
+
+	if (!c)
+		return left;
+	at = data_lines(c, dir, CARRY_MAX, CARRY_MAX + got, left);
+	for (int i = 0; i < LOOKS_MAX && at < got && !c->opaque && c->rec.protocol == PROTOCOL_HTTP; i++) {
+		n = data_step(c, dir, seq + at, left - at);
+		if (n < 0)
+			n = data_lines(c, dir, CARRY_MAX + at, CARRY_MAX + got, left - at);
+		at += n;
+	}
+	return at;
+}
+
+// data_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; `seq` is its first
+// byte's, and 0 bytes mean that it cannot be read. It returns how many bytes are dealt with: up to where a further piece
+// must be loaded.
+__noinline int data_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 left)
+{
+	if (!c)
+		return left;
+	if (!got)
+		drop(DROP_READ_FAULT);
+	if (c->rec.protocol == PROTOCOL_FASTCGI)
+		return fcgi_look(c, dir, seq, got, left);
+	return data_messages(c, dir, seq, got, left);
+}
+
+// data_skip follows n bytes that are not looked at, whatever the protocol.
+static __always_inline void data_skip(struct conn *c, __u32 dir, __u32 n)
+{
+	if (c->rec.protocol == PROTOCOL_FASTCGI)
+		fcgi_unread(c, dir, n);
+	else
+		data_unread(c, dir, n);
 }
 
 // data_owner returns for whom a loop goes to work on what it has read, `before` being whose the connection was before that. Of
 // several requests in one read it cannot be told.
 static __always_inline __u64 data_owner(const struct conn *c, __u64 before)
 {
-	if (c->rec.flags & EXCHANGE_PIPELINED)
+	if (exchange_ahead(c) || c->rec.flags & EXCHANGE_PIPELINED)
 		return 0;
 	return c->owner ? c->owner : before;
 }
@@ -188,7 +240,7 @@ static __always_inline __u64 data_owner(const struct conn *c, __u64 before)
 static __always_inline void data(struct conn *c, const struct source *src, __u32 dir, __u32 seq, __u32 len, __u64 task)
 {
 	struct window *w = window_of(dir);
-	__u64 owner = c->owner;
+	__u64 owner = exchange_ahead(c) ? 0 : c->owner;
 	__u32 at = 0, got;
 
 	if (!w)
@@ -204,26 +256,22 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 			at = ahead;
 		} else if (ahead) {
 			drop(DROP_GAP);
-			data_unread(c, dir, -ahead);
+			data_skip(c, dir, -ahead);
 		}
 	}
 	c->primed |= 1 << dir;
 	c->seen[dir] = seq + len;
-	for (int i = 0; i < STEPS_MAX && at < len && !c->opaque; i++) {
-		bool fcgi = c->rec.protocol == PROTOCOL_FASTCGI;
-		int n = fcgi ? fcgi_step(c, dir, len - at) : data_step(c, dir, seq + at, len - at);
+	for (int i = 0; i < STEPS_MAX && at < len && !c->opaque && src->kind != SOURCE_NONE; i++) {
+		int n = data_step(c, dir, seq + at, len - at);
 
 		if (n < 0) {
-			got = -n;
-			got = source_load(src, w, dir, at, got < len - at ? got : len - at);
-			if (!got && src->kind != SOURCE_NONE)
-				drop(DROP_READ_FAULT);
-			n = fcgi ? fcgi_look(c, dir, seq + at, got, len - at) : data_look(c, dir, got, len - at);
+			got = source_load(src, w, dir, at, -n);
+			n = data_look(c, dir, seq + at, got, len - at);
 		}
 		at += n;
 	}
 	if (at < len && !c->opaque)
-		data_unread(c, dir, len - at);
+		data_skip(c, dir, len - at);
 	if (dir == DIR_RX && c->proc_flags & PROC_LOOP)
 		owner_read(data_owner(c, owner), task, &c->rec);
 }

@@ -4,12 +4,13 @@
 // by the next request where the response has no end of its own, or by the end of the connection. The record is filled
 // in place and copied to the ring once.
 //
-// Requests sent before the response to the one before is complete (pipelining) are followed without being recorded,
-// so that the pairs before and after them stay right; each is counted.
+// Requests may be sent ahead (pipeline.h). One for which there is no room is followed without being recorded, a shadow, so
+// that the pairs before and after it stay right, and counted; those behind it are shadows too.
 #pragma once
 
 #include "context.h"
 #include "http.h"
+#include "pipeline.h"
 #include "process.h"
 #include "ring.h"
 
@@ -23,7 +24,13 @@
 // exchange_real tells whether what passes in a stream belongs to the record.
 static __always_inline bool exchange_real(const struct conn *c, bool request)
 {
-	return c->open == OPEN_REAL && !(request && c->request_ahead);
+	return c->open == OPEN_REAL && !(request && c->shadow);
+}
+
+// exchange_ahead tells whether the request stream is in a request behind the one whose response comes next.
+static __always_inline bool exchange_ahead(const struct conn *c)
+{
+	return c->front != c->tail || c->shadow;
 }
 
 static __always_inline void stream_reset(struct stream *s)
@@ -35,18 +42,14 @@ static __always_inline void stream_reset(struct stream *s)
 	s->carry = 0;
 }
 
-static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
+// exchange_begin makes `rec` that of a new request.
+static __always_inline void exchange_begin(struct conn *c, __u32 dir, __u32 seq)
 {
 	struct exchange_record *r = &c->rec;
 
-	c->open = OPEN_REAL;
-	c->done = 0;
-	c->ahead = 0;
-	c->request_ahead = 0;
-	c->request_dir = dir;
 	c->owner = 0;
+	c->method = METHOD_OTHER;
 	stream_reset(&c->stream[REQUEST]);
-	stream_reset(&c->stream[RESPONSE]);
 	r->flags &= EXCHANGE_KEYED;
 	r->role = dir == DIR_RX ? ROLE_SERVER : ROLE_CLIENT;
 	r->context = CONTEXT_ROOT;
@@ -69,6 +72,64 @@ static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
 	r->trace_id[1] = 0;
 	r->span_id = 0;
 	r->parent_span_id = 0;
+}
+
+__noinline int exchange_forget(struct conn *c)
+{
+	if (!c)
+		return 0;
+	pipeline_next(c);
+	context_end(&c->rec, c->owner);
+	drop(DROP_PIPELINED_EXCHANGE);
+	return 0;
+}
+
+// exchange_forget_all leaves out those sent ahead when it cannot be known any more which response belongs to which.
+static __always_inline void exchange_forget_all(struct conn *c)
+{
+	for (int i = 0; i < PIPELINE_MAX && c->front != c->tail; i++)
+		exchange_forget(c);
+	c->shadow = 0;
+	c->shadows = 0;
+	c->shadow_head = 0;
+}
+
+static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
+{
+	exchange_forget_all(c);
+	c->open = OPEN_REAL;
+	c->request_dir = dir;
+	exchange_begin(c, dir, seq);
+	stream_reset(&c->stream[RESPONSE]);
+}
+
+// exchange_push opens a further exchange behind the last one, by a request sent ahead.
+__noinline int exchange_push(struct conn *c, __u32 dir, __u32 seq)
+{
+	if (!c)
+		return 0;
+	if (exchange_real(c, true)) {
+		c->rec.flags |= EXCHANGE_PIPELINED;
+		if (!pipeline_push(c)) {
+			exchange_begin(c, dir, seq);
+			return 0;
+		}
+	}
+	c->shadow = 1;
+	stream_reset(&c->stream[REQUEST]);
+	return 0;
+}
+
+// exchange_pop is for what looked like a request sent ahead and is none.
+static __always_inline void exchange_pop(struct conn *c)
+{
+	if (c->shadow) {
+		c->shadow = c->shadows > 0;
+	} else {
+		pipeline_pop(c);
+		c->rec.flags &= ~EXCHANGE_PIPELINED;
+	}
+	c->stream[REQUEST].state = STREAM_DONE;
 }
 
 // exchange_count counts n bytes of a message, as on the wire.
@@ -104,79 +165,98 @@ static __always_inline void exchange_abandon(struct conn *c, __u32 dir)
 		c->opaque = 1;
 }
 
-__noinline int exchange_emit(struct conn *c)
+static __always_inline void exchange_emit(struct conn *c)
 {
 	struct exchange_record *r = &c->rec;
 	__u64 size;
 
-	if (!c)
-		return 0;
 	if (!r->span_id) {
 		if (!c->far)
 			r->cgroup = bpf_get_current_cgroup_id();
-		c->owner = context_settle(r, c->task, c->proc_flags, 0); // the request head never ended
+		context_alone(r); // the request head never ended
 	}
 	context_end(r, c->owner);
 	c->owner = 0;
 	if (!r->response_start)
 		r->flags |= EXCHANGE_NO_RESPONSE;
-	if (r->request_captured < c->stream[REQUEST].head)
-		r->flags |= EXCHANGE_REQUEST_CUT;
-	if (r->response_captured < c->stream[RESPONSE].head)
-		r->flags |= EXCHANGE_RESPONSE_CUT;
 	size = sizeof(*r) + r->request_captured + r->response_captured;
 	if (size > sizeof(*r) + sizeof(c->heads))
 		size = sizeof(*r) + sizeof(c->heads);
 	if (ring_send(r, size))
 		drop(DROP_RING_FULL);
+}
+
+// exchange_next turns to the next request already sent, if there is one.
+static __always_inline void exchange_next(struct conn *c)
+{
+	if (c->front != c->tail) {
+		pipeline_next(c);
+		return;
+	}
+	c->open = c->shadow ? OPEN_SHADOW : OPEN_NONE;
+	if (c->shadows) {
+		c->method = c->shadow_head & 1 ? METHOD_HEAD : METHOD_OTHER;
+		c->shadow_head >>= 1;
+		c->shadows--;
+		c->shadow = c->shadows || c->stream[REQUEST].state != STREAM_DONE;
+	} else {
+		c->shadow = 0; // the stream is in this one
+	}
+}
+
+// exchange_over emits the exchange whose response is over and turns to the one behind it.
+static __always_inline void exchange_over(struct conn *c)
+{
+	bool lost = c->opaque || c->stream[RESPONSE].state == STREAM_LOST;
+
+	if (c->open == OPEN_REAL) {
+		pipeline_turn(c, false);
+		exchange_emit(c);
+	}
+	stream_reset(&c->stream[RESPONSE]);
+	if (lost)
+		exchange_forget_all(c);
+	exchange_next(c);
+}
+
+// A function of its own so that the verifier looks at it once.
+__noinline int exchange_end(struct conn *c)
+{
+	if (c)
+		exchange_over(c);
 	return 0;
 }
 
-// exchange_end emits the open exchange and turns to the next request already sent, if there is one.
-__noinline int exchange_end(struct conn *c)
+// exchange_cut ends the exchange whose response comes next with the connection.
+__noinline int exchange_cut(struct conn *c, __u32 flags)
 {
-	bool method_head;
+	const struct stream *request, *response;
 
 	if (!c)
 		return 0;
-	if (c->open == OPEN_REAL)
-		exchange_emit(c);
-	else
-		drop(DROP_PIPELINED_EXCHANGE);
-	c->open = OPEN_SHADOW;
-	stream_reset(&c->stream[RESPONSE]);
-	if (c->ahead) {
-		c->done = 1 << REQUEST;
-		method_head = c->ahead_head & 1;
-		c->method = method_head ? METHOD_HEAD : METHOD_OTHER;
-		c->ahead_head >>= 1;
-		c->ahead--;
-		if (!c->ahead && c->stream[REQUEST].state == STREAM_DONE)
-			c->request_ahead = 0;
-	} else if (c->request_ahead && c->stream[REQUEST].state != STREAM_DONE) {
-		c->done = 0;
-		c->request_ahead = 0;
-	} else {
+	request = &c->stream[REQUEST];
+	response = &c->stream[RESPONSE];
+	if (!exchange_ahead(c) && request->state == STREAM_START) {
 		c->open = OPEN_NONE;
+		return 0;
 	}
+	pipeline_turn(c, false);
+	if (!exchange_ahead(c) && request->state != STREAM_DONE)
+		flags |= EXCHANGE_REQUEST_PARTIAL;
+	if (response->state == STREAM_UNTIL_CLOSE)
+		flags |= EXCHANGE_UNTIL_CLOSE;
+	else if (response->state != STREAM_DONE && response->head)
+		flags |= EXCHANGE_RESPONSE_PARTIAL;
+	c->rec.flags |= flags;
+	exchange_over(c);
 	return 0;
 }
 
 // exchange_close ends what is open with the connection.
 static __always_inline void exchange_close(struct conn *c, __u16 flags)
 {
-	const struct stream *request = &c->stream[REQUEST], *response = &c->stream[RESPONSE];
-
-	if (c->open == OPEN_REAL && request->state != STREAM_START) {
-		if (!(c->done & 1 << REQUEST))
-			flags |= EXCHANGE_REQUEST_PARTIAL;
-		if (response->state == STREAM_UNTIL_CLOSE)
-			flags |= EXCHANGE_UNTIL_CLOSE;
-		else if (!(c->done & 1 << RESPONSE) && response->head)
-			flags |= EXCHANGE_RESPONSE_PARTIAL;
-		c->rec.flags |= flags;
-		exchange_emit(c);
-	}
+	for (int i = 0; i < PIPELINE_MAX && c->open == OPEN_REAL; i++)
+		exchange_cut(c, flags);
 	c->open = OPEN_NONE;
 }
 
@@ -219,8 +299,10 @@ static __always_inline void exchange_request_head(struct conn *c, struct stream 
 		c->rec.request_head = s->head;
 		c->method = c->next_method;
 		exchange_settle(c);
-	} else if (!c->request_ahead) {
-		c->method = c->next_method;
+	} else {
+		drop(DROP_PIPELINED_EXCHANGE);
+		if (!c->shadow)
+			c->method = c->next_method;
 	}
 	if (s->facts & FACT_CHUNKED)
 		s->state = STREAM_CHUNK_LINE;
@@ -238,6 +320,7 @@ static __always_inline void exchange_response_head(struct conn *c, struct stream
 	if (status < 200 && status != 101) {
 		stream_reset(s);
 		if (real) {
+			c->rec.flags &= ~EXCHANGE_RESPONSE_CUT;
 			c->rec.response_captured = 0;
 			c->rec.response_bytes = 0;
 			c->rec.response_start = 0;
@@ -266,18 +349,24 @@ static __always_inline void exchange_response_head(struct conn *c, struct stream
 	}
 }
 
-// exchange_capture appends the first `got` bytes of the window to the record's copy of a head.
-static __always_inline void exchange_capture(struct conn *c, const struct window *w, bool request, __u32 got)
+// exchange_capture appends `got` bytes of the window to the record's copy of a head.
+static __always_inline void exchange_capture(struct conn *c, const struct window *w, bool request, __u32 from, __u32 got)
 {
 	struct exchange_record *r = &c->rec;
 	__u32 have = request ? r->request_captured : r->response_captured;
 	__u32 limit = request ? request_window : response_window;
 	__u32 at = request ? have : r->request_captured + have;
 
-	if (have >= limit || at >= sizeof(c->heads))
-		return;
-	if (got > limit - have)
+	// Bytes of the response may be captured only after those of the request, which they follow in the record.
+	if (request && r->response_captured)
+		limit = have;
+	if (got > limit - have) {
+		r->flags |= request ? EXCHANGE_REQUEST_CUT : EXCHANGE_RESPONSE_CUT;
 		got = limit - have;
+	}
+	barrier_var(got); // what the compiler knows of it the verifier does not
+	if (!got || have >= limit || at >= sizeof(c->heads))
+		return;
 	if (request) {
 		if (got > REQUEST_MAX || at > REQUEST_MAX)
 			return;
@@ -287,36 +376,30 @@ static __always_inline void exchange_capture(struct conn *c, const struct window
 			return;
 		r->response_captured += got;
 	}
-	bpf_probe_read_kernel(c->heads + at, got, w->bytes + CARRY_MAX);
+	bpf_probe_read_kernel(c->heads + at, got, w->bytes + (from & WINDOW_MASK));
 }
 
-// exchange_lines takes a piece of `got` bytes from the window of a direction whose stream is at a line. It returns how
-// many it took, or HTTP_NOT. A function of its own so that the verifier looks at it once.
-__noinline int exchange_lines(struct conn *c, __u32 dir, __u32 got)
+// exchange_head takes in `n` bytes of a head from the window of a direction; s->state tells whether it ends there. A function
+// of its own so that it is not on the stack while they are looked at.
+__noinline int exchange_head(struct conn *c, __u32 dir, __u32 from, __u32 n)
 {
-	struct window *w = window_of(dir);
-	bool request, real, head;
+	const struct window *w = window_of(dir);
+	bool request, real;
 	struct stream *s;
-	int n;
 
-	if (!c || !w)
-		return HTTP_NOT;
+	if (!c || !w || n > PIECE_MAX)
+		return 0;
 	request = dir == c->request_dir;
 	real = exchange_real(c, request);
 	s = &c->stream[request ? REQUEST : RESPONSE];
-	head = s->state <= STREAM_HEAD;
-	n = http_scan(c, dir, got, real && request);
-	if (n < 0 || n > PIECE_MAX || !head)
-		return n;
 	s->head += n;
-	// Bytes of the response may be captured only after those of the request, which they follow in the record.
-	if (real && (request ? !c->rec.response_captured : true))
-		exchange_capture(c, w, request, n);
+	if (real)
+		exchange_capture(c, w, request, from, n);
 	if (s->state != STREAM_DONE)
-		return n;
+		return 0;
 	if (request)
 		exchange_request_head(c, s, real);
 	else
 		exchange_response_head(c, s, real);
-	return n;
+	return 0;
 }

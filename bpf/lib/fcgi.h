@@ -316,7 +316,6 @@ __noinline int fcgi_header(struct conn *c, __u32 dir, __u32 seq, __u32 at)
 		exchange_settle(c);
 	} else if (type == FCGI_STDIN) {
 		s->state = STREAM_DONE;
-		c->done |= 1 << REQUEST;
 	}
 	return 0;
 }

@@ -2,7 +2,7 @@
 //
 // HTTP/1 as far as needed to know where messages begin and end, and who called: first line, the header lines that
 // frame the body, `traceparent`, chunk sizes. Payload comes in pieces of any size; a piece lies in a window behind
-// CARRY_MAX bytes of room, into which the unfinished line of the piece before it is put.
+// CARRY_MAX bytes of room, into which the unfinished line of the piece before it is put. Positions are those in the window.
 #pragma once
 
 #include "bytes.h"
@@ -105,39 +105,31 @@ static __always_inline void http_length(struct stream *s, const struct window *w
 }
 
 // http_header takes one header line [at, stop), line end excluded. It is called for lines that begin like one of those
-// we read, not for each. A function of its own so that the verifier looks at it once.
-__noinline int http_header(struct conn *c, __u32 dir, __u32 at, __u32 stop, __u32 record)
+// we read, not for each.
+static __always_inline void http_header(struct conn *c, struct stream *s, const struct window *w, bool request, __u32 at, __u32 stop)
 {
-	struct window *w = window_of(dir);
-	struct stream *s;
-	__u64 a, b;
+	__u64 a = load8(w, at) | LOWER, b = load8(w, at + 8) | LOWER;
 
-	if (!c || !w)
-		return 0;
-	s = &c->stream[dir == c->request_dir ? REQUEST : RESPONSE];
-	a = load8(w, at) | LOWER;
-	b = load8(w, at + 8) | LOWER;
 	if (a == word('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
 		if ((b & first_bytes(7)) != word('l', 'e', 'n', 'g', 't', 'h', ':', 0))
-			return 0;
+			return;
 		at += 15;
 		for (int i = 0; i < 4 && http_space(load1(w, at)); i++)
 			at++;
 		http_length(s, w, at);
 	} else if (a == word('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
 		if (b != word('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') || load1(w, at + 17) != ':')
-			return 0;
+			return;
 		// Chunked is always the last coding.
 		if (((load8(w, stop - 7) | LOWER) & first_bytes(7)) == word('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
 			s->facts |= FACT_CHUNKED;
-	} else if (record && (b & first_bytes(4)) == word('e', 'n', 't', ':', 0, 0, 0, 0)) {
+	} else if (request && !c->shadow && (b & first_bytes(4)) == word('e', 'n', 't', ':', 0, 0, 0, 0)) {
 		at += 12;
 		for (int i = 0; i < 4 && http_space(load1(w, at)); i++)
 			at++;
 		if (stop - at == 55 || (stop - at > 55 && load1(w, at + 55) == '-'))
 			http_traceparent(&c->rec, w, at);
 	}
-	return 0;
 }
 
 static __always_inline bool http_header_wanted(__u64 first)
@@ -172,12 +164,13 @@ static __always_inline void http_chunk_line(struct stream *s, __u32 dir, __u32 a
 
 	s->state = n > 0 ? STREAM_CHUNK : n == 0 ? STREAM_TRAILER : STREAM_LOST;
 	s->remain = n + 2; // with the line end behind it
+	s->facts = n < PIECE_MAX / 2 ? s->facts | FACT_SMALL_CHUNK : s->facts & ~FACT_SMALL_CHUNK;
 }
 
 // http_line takes the complete line [at, stop), stop being the position of its '\n'. It returns 0 when the lines end
 // here: a blank one, a chunk to step over, or something that is not HTTP. A function of its own so that the verifier looks
 // at it once.
-__noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop, __u32 record)
+__noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop)
 {
 	const struct window *w = window_of(dir);
 	bool request, whole;
@@ -211,7 +204,7 @@ __noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop, __u32 
 		return s->state == STREAM_HEAD;
 	}
 	if (whole && http_header_wanted(load8(w, at)))
-		http_header(c, dir, at, stop, record);
+		http_header(c, s, w, request, at, stop);
 	return 1;
 }
 
@@ -237,18 +230,33 @@ static __always_inline void http_keep(struct stream *s, const struct window *w, 
 	s->carry = n;
 }
 
-// http_unfold puts the kept line in front of the new piece and returns where it begins.
-static __always_inline __u32 http_unfold(struct stream *s, struct window *w)
+// http_unfold puts the kept line in front of the new piece, which begins at `from`, and returns where it begins.
+static __always_inline __u32 http_unfold(struct stream *s, struct window *w, __u32 from)
 {
 	__u32 n = s->carry, at;
 
 	if (!n || n > CARRY_MAX)
-		return CARRY_MAX;
+		return from;
 	at = CARRY_MAX - n;
 	barrier_var(at); // else the difference of a pointer is made, whose bounds the verifier does not see
 	bpf_probe_read_kernel(w->bytes + (at & WINDOW_MASK), n, s->line);
 	s->carry = 0;
 	return at;
+}
+
+// http_blank counts the line ends at `at`: some clients put them behind a body.
+static __always_inline __u32 http_blank(__u32 dir, __u32 at)
+{
+	const struct window *w = window_of(dir);
+	__u32 n;
+
+	for (n = 0; w && n < 8; n++) {
+		__u8 c = load1(w, at + n);
+
+		if (c != '\r' && c != '\n')
+			break;
+	}
+	return n;
 }
 
 // http_begin looks at the first bytes of a message. It returns 1 when they begin one, 0 when there are too few to
@@ -278,28 +286,27 @@ static __always_inline int http_begin(struct conn *c, struct stream *s, const st
 	return 1;
 }
 
-// http_scan looks at the `got` new bytes in the window of a direction whose stream is between START and TRAILER, body
-// excluded. It returns how many of them it took: all, or those up to the end of the head or of a chunk line; HTTP_NOT
-// if this is no HTTP message. s->state tells where the stream is then; DONE here means that the lines have ended.
-__noinline int http_scan(struct conn *c, __u32 dir, __u32 got, __u32 record)
+// http_scan looks at [from, end) in the window of a direction whose stream is between START and TRAILER, body excluded.
+// It returns how many bytes it took: all, or those up to the end of the head or of a chunk line; HTTP_NOT if this is no
+// HTTP message. s->state tells where the stream is then; DONE here means that the lines have ended.
+__noinline int http_scan(struct conn *c, __u32 dir, __u32 from, __u32 end)
 {
 	struct window *w = window_of(dir);
-	__u32 at, pos, end;
 	struct stream *s;
+	__u32 at, pos;
 	int i, begin;
 
-	if (!c || !w || got > PIECE_MAX)
+	if (!c || !w || end > CARRY_MAX + PIECE_MAX)
 		return HTTP_NOT;
 	s = &c->stream[dir == c->request_dir ? REQUEST : RESPONSE];
-	end = CARRY_MAX + got;
-	pos = at = http_unfold(s, w);
+	pos = at = http_unfold(s, w, from);
 	if (s->state == STREAM_START) {
 		begin = http_begin(c, s, w, dir, at, end);
 		if (begin < 0)
 			return HTTP_NOT;
 		if (!begin) {
 			http_keep(s, w, at, end);
-			return got;
+			return end - from;
 		}
 	}
 	for (i = 0; i < SCAN_STEPS; i++) {
@@ -319,12 +326,12 @@ __noinline int http_scan(struct conn *c, __u32 dir, __u32 got, __u32 record)
 		pos += first_byte(found);
 		if (pos >= end)
 			break;
-		if (!http_dull(s, load8(w, at), pos - at) && !http_line(c, dir, at, pos, record))
-			return s->state == STREAM_START ? HTTP_NOT : (int)(pos + 1 - CARRY_MAX);
+		if (!http_dull(s, load8(w, at), pos - at) && !http_line(c, dir, at, pos))
+			return s->state == STREAM_START ? HTTP_NOT : (int)(pos + 1 - from);
 		at = ++pos;
 	}
 	if (pos < end)
-		return at - CARRY_MAX; // many short lines: `at` is past the first of them
+		return at - from; // many short lines: `at` is past the first of them
 	http_keep(s, w, at, end);
-	return got;
+	return end - from;
 }

@@ -368,7 +368,7 @@ __noinline int tls_capture(struct conn *c, __u32 dir, __u32 got)
 	const struct window *w = window_of(dir);
 
 	if (c && w && got <= PIECE_MAX)
-		exchange_capture(c, w, dir == c->request_dir, got);
+		exchange_capture(c, w, dir == c->request_dir, CARRY_MAX, got);
 	return 0;
 }
 

@@ -20,6 +20,8 @@
 #define ADOPT_MAX 256
 #define ADOPT_NS  (300ll * 1000 * 1000 * 1000)
 
+// Exchanges of a connection that are followed at a time: the one whose response comes next, and those sent ahead.
+#define PIPELINE_MAX 256
 // Positions in a window are masked to this, which tells the verifier all it wants to know.
 #define WINDOW_MASK 1023
 
@@ -46,10 +48,11 @@ enum stream_state {
 };
 
 enum stream_facts {
-	FACT_LENGTH = 1 << 0,     // content-length was given; it is in `remain`
-	FACT_CHUNKED = 1 << 1,    // the last transfer-encoding is chunked
-	FACT_LONG_LINE = 1 << 2,  // in a line whose beginning is forgotten
-	FACT_FIRST_LINE = 1 << 3, // the first line is behind us
+	FACT_LENGTH = 1 << 0,      // content-length was given; it is in `remain`
+	FACT_CHUNKED = 1 << 1,     // the last transfer-encoding is chunked
+	FACT_LONG_LINE = 1 << 2,   // in a line whose beginning is forgotten
+	FACT_FIRST_LINE = 1 << 3,  // the first line is behind us
+	FACT_SMALL_CHUNK = 1 << 4, // the chunk before was so small that the next one may be in the same piece
 };
 
 // Where a stream of FastCGI is (lib/fcgi.h).
@@ -86,7 +89,7 @@ enum stream_index {
 enum conn_open {
 	OPEN_NONE,   // between exchanges
 	OPEN_REAL,   // `rec` is being filled
-	OPEN_SHADOW, // an exchange that was pipelined behind another: followed so that pairs stay right, not recorded
+	OPEN_SHADOW, // an exchange sent ahead for which there was no room: followed so that pairs stay right, not recorded
 };
 
 enum conn_opaque {
@@ -100,50 +103,71 @@ enum request_method {
 	METHOD_CONNECT, // after its success the connection is a tunnel
 };
 
-// A connection. `rec` and `heads` are together one record for user space, copied as it stands.
+// What belongs to one exchange of a connection. `rec` and `heads` are together one record for user space, copied as it
+// stands.
+struct exchange {
+	struct exchange_record rec;
+	char heads[REQUEST_MAX + RESPONSE_MAX];
+	__u64 owner;  // key of the server exchange at work: this one, or the one that it was made for; 0: none
+	__u32 method; // of the request
+	__u32 reserved;
+};
+
+// A connection. It begins like struct exchange: the one whose message is looked at.
 struct conn {
 	struct exchange_record rec;
 	char heads[REQUEST_MAX + RESPONSE_MAX];
+	__u64 owner;
+	__u32 method;
 	// The verifier cannot see that a piece never runs past `heads`: what follows must be at least RESPONSE_MAX long.
 	struct stream stream[2];
-	__u64 sk;      // address of its socket
-	__u64 number;  // what goes through here is no pointer to the verifier any more
 	__u64 now;     // of the hook that is at work on the connection
 	__u64 task;    // and its thread, as bpf_get_current_pid_tgid says it
+	__u64 sk;      // address of the socket: names the connection in maps
+	__u64 number;  // what goes through here is no pointer to the verifier any more
 	__u32 seen[2]; // by direction: sequence number after the last byte looked at
+	// Exchanges are numbered as their requests come. Those between the two are kept in map `pipeline`.
+	__u32 front;   // the one whose response comes next
+	__u32 tail;    // the one of the last request
+	__u32 current; // the one in `rec`
 	__u8 primed;   // bit per direction: `seen` is valid
 	__u8 opaque;   // enum conn_opaque: not parsed any more
 	__u8 spoke;    // has been seen to speak HTTP
 	__u8 open;
-	__u8 done;   // bit per stream index: this message of the open exchange is complete
-	__u8 method; // of the request whose response comes next
 	__u8 request_dir;
 	__u8 last_dir;
-	__u8 ahead;         // complete requests behind the open exchange
-	__u8 request_ahead; // the request stream is in one of those
-	__u16 tries;        // bytes that were not HTTP before any that were
-	__u32 ahead_head;   // bit per request counted in `ahead`, oldest lowest: it is a HEAD
-	__u32 next_method;  // method of the request the stream is in
-	__u64 owner;        // key of the server exchange at work: the open one, or the one that it was made for; 0: none
-	__u64 dialed;       // key of the one that opened this connection, until the first exchange; 0: none
-	__u32 wire_shift;   // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
+	__u64 dialed;     // key of the exchange that opened this connection, until the first exchange; 0: none
+	__u32 wire_shift; // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
 	__u8 proc_flags;
-	__u8 last;        // its client has said that it ends with the open exchange (FastCGI)
-	__u16 request_id; // of the open exchange, in FastCGI
+	__u8 last;         // its client has said that it ends with the open exchange (FastCGI)
+	__u16 request_id;  // of the open exchange, in FastCGI
+	__u16 tries;       // bytes that were not HTTP before any that were
+	__u32 shadows;     // complete requests of shadows
+	__u32 shadow_head; // bit per request counted there, oldest lowest: it is a HEAD
+	__u32 next_method; // method of the request the stream is in
+	__u8 shadow;       // the request stream is in a shadow behind the tail
 	// Unix sockets.
-	__u32 moved[2]; // by direction: bytes that have passed
-	__u64 inode;
-	__u64 mate;   // address of the other socket
 	__u8 far;     // what passes is seen where the other process reads it
 	__u8 drained; // at the last sweep nothing was left to be read, nor to come
-	__u8 reserved[6];
+	__u8 reserved;
+	__u32 moved[2]; // by direction: bytes that have passed
+	__u64 inode;
+	__u64 mate; // address of the other socket
 };
+_Static_assert(__builtin_offsetof(struct conn, owner) == __builtin_offsetof(struct exchange, owner) &&
+		       __builtin_offsetof(struct conn, method) == __builtin_offsetof(struct exchange, method),
+	       "conn begins like exchange");
 _Static_assert(sizeof(struct conn) - __builtin_offsetof(struct conn, stream) >= RESPONSE_MAX, "conn.heads");
 
 struct wire_key {
 	__u32 opener_isn;
 	__u32 acceptor_isn;
 	__u32 request_seq;
+};
+
+struct pipeline_key {
+	__u64 sk;
+	__u64 ordinal;
 };
 
 struct half {

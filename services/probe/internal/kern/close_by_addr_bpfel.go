@@ -25,6 +25,7 @@ const (
 	close_by_addrMapHalves         = "halves"
 	close_by_addrMapHeirs          = "heirs"
 	close_by_addrMapOwners         = "owners"
+	close_by_addrMapPipeline       = "pipeline"
 	close_by_addrMapProcessSpace   = "process_space"
 	close_by_addrMapProcs          = "procs"
 	close_by_addrMapRing           = "ring"
@@ -100,6 +101,7 @@ type close_by_addrMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
@@ -149,6 +151,7 @@ type close_by_addrMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
@@ -170,6 +173,7 @@ func (m *close_by_addrMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,

@@ -16,7 +16,7 @@ func dropReasons() []dropReason {
 		{"gap", false},               // payload that passed no hook
 		{"framing", false},           // a message whose end could not be followed
 		{"unpaired_response", true},  // a response without a request
-		{"pipelined_exchange", true}, // an exchange pipelined behind another one
+		{"pipelined_exchange", true}, // a request sent ahead without room, or whose response could not be told from others
 		{"adoption", false},          // a client exchange made a root, for its server exchange has made too many or lasts too long
 		{"tls_socket", true},         // plaintext of a TLS connection whose socket is not known
 	}

@@ -3,6 +3,7 @@
 package kern
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -42,6 +43,7 @@ type told struct {
 const (
 	get      = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 	hello    = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+	headOK   = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
 	chunkedH = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 
@@ -62,6 +64,9 @@ func conversations() map[string]conversation {
 	post := "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
 	chunkedPost := "POST /c HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n"
 	long := "GET /long HTTP/1.1\r\nCookie: " + strings.Repeat("x", 3000) + "\r\nX: y\r\n\r\n"
+	longest := "GET /longest HTTP/1.1\r\n" + strings.Repeat("X-Some: header, folded\r\n\tover two lines\r\n", 1600) + "\r\n"
+	many := chunkedH + strings.Repeat("1\r\nx\r\n", 3000) + "0\r\nTrailer: x\r\n\r\n"
+	mixed := chunkedH + chunks(200) + "0\r\n\r\n"
 	body := "Content-Length: 300000\r\n\r\n" + strings.Repeat("b", 300_000)
 	bigPut, bigOK := "PUT /big HTTP/1.1\r\n"+body, "HTTP/1.1 200 OK\r\n"+body
 	return map[string]conversation{
@@ -96,16 +101,15 @@ func conversations() map[string]conversation {
 			want: []told{sent(get, 200, chunkedH+"b\r\nhello\r\n\r\nxx\r\n0\r\n\r\n", 0)},
 		},
 		"many chunks in one write": {
-			talk: []said{c(get), s(chunkedH + strings.Repeat("1\r\nx\r\n", 25) + "0\r\n\r\n"), c(get), s(hello)},
-			want: []told{sent(get, 200, chunkedH+strings.Repeat("1\r\nx\r\n", 25)+"0\r\n\r\n", 0), sent(get, 200, hello, 0)},
+			talk: []said{c(get), s(many), c(get), s(hello)}, want: []told{sent(get, 200, many, 0), sent(get, 200, hello, 0)},
+		},
+		"chunks of many sizes": {
+			talk: []said{c(get), {server: true, text: mixed, by: 4000}, c(get), s(hello)},
+			want: []told{sent(get, 200, mixed, 0), sent(get, 200, hello, 0)},
 		},
 		"chunk without size": {
 			talk: []said{c(get), s(chunkedH + "x\r\n"), s("lost"), c(get), s(hello)},
 			want: []told{sent(get, 200, chunkedH+"x\r\nlost", Unframed), sent(get, 200, hello, 0)},
-		},
-		"too many chunks in one write": {
-			talk: []said{c(get), s(chunkedH + strings.Repeat("1\r\nx\r\n", 100) + "0\r\n\r\n"), c(get), s(hello)},
-			want: []told{sent(get, 200, chunkedH+strings.Repeat("1\r\nx\r\n", 100)+"0\r\n\r\n", Unframed), sent(get, 200, hello, 0)},
 		},
 		"chunked request": {
 			talk: []said{c(chunkedPost + "4\r\nbody\r\n"), c("0\r\n\r\n"), s(hello), c(get), s(hello)},
@@ -122,6 +126,12 @@ func conversations() map[string]conversation {
 		"long head in pieces": {
 			talk: []said{c(long[:700]), c(long[700:2000]), c(long[2000:]), s(hello)},
 			want: []told{sent(long, 200, hello, RequestCut)},
+		},
+		"head of 64 KiB": {
+			talk: []said{c(longest), s(hello), c(longest + get), s(hello + hello)},
+			want: []told{
+				sent(longest, 200, hello, RequestCut), sent(longest, 200, hello, RequestCut|Pipelined), sent(get, 200, hello, 0),
+			},
 		},
 		"large bodies": {
 			talk: []said{c(bigPut), s(bigOK), c(get), s(hello)},
@@ -155,12 +165,40 @@ func conversations() map[string]conversation {
 			want: []told{sent("CONNECT x:1 HTTP/1.1\r\n\r\n", 200, "HTTP/1.1 200 OK\r\n\r\n", Upgraded)},
 		},
 		"pipelined": {
-			talk: []said{c(get + "HEAD /2 HTTP/1.1\r\n\r\n" + get), s(hello), s("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + hello), c(get), s(hello)},
-			want: []told{sent(get, 200, hello, Pipelined), sent(get, 200, hello, 0)},
+			talk: []said{c(get + "HEAD /2 HTTP/1.1\r\n\r\n" + get), s(hello), s(headOK + hello), c(get), s(hello)},
+			want: []told{
+				sent(get, 200, hello, Pipelined), sent("HEAD /2 HTTP/1.1\r\n\r\n", 200, headOK, Pipelined), sent(get, 200, hello, 0),
+				sent(get, 200, hello, 0),
+			},
+		},
+		"pipelined by letters": {
+			talk: append(append(letters(post+"0123456789"+get, false), letters(hello, true)...), s(chunkedH+"0\r\n\r\n")),
+			want: []told{sent(post+"0123456789", 200, hello, Pipelined), sent(get, 200, chunkedH+"0\r\n\r\n", 0)},
+		},
+		"pipelined while answered": {
+			talk: []said{c(get + post), s(hello[:20]), c("01234"), s(hello[20:]), c("56789" + get[:9]), s(hello), c(get[9:]), s(hello)},
+			want: []told{sent(get, 200, hello, Pipelined), sent(post+"0123456789", 200, hello, Pipelined), sent(get, 200, hello, 0)},
+		},
+		"pipelined, answered before complete": {
+			talk: []said{c(get + post + "01234"), s(hello + hello), c("56789"), c(get), s(hello)},
+			want: []told{sent(get, 200, hello, Pipelined), sent(post+"0123456789", 200, hello, 0), sent(get, 200, hello, 0)},
+		},
+		"pipelined 64 deep":  {talk: []said{c(deep(64)), s(strings.Repeat(hello, 64)), c(get), s(hello)}, want: deepTold(64)},
+		"pipelined 250 deep": {talk: []said{c(deep(250)), {server: true, text: strings.Repeat(hello, 250), by: 1000}, c(get), s(hello)}, want: deepTold(250)},
+		"pipelined and not answered": {
+			end: serverCloses, talk: []said{c(get + get + post + "0123"), s(hello)},
+			want: []told{sent(get, 200, hello, Pipelined), sent(get, 0, "", NoResponse|Pipelined), sent(post+"0123", 0, "", NoResponse|RequestPartial)},
+		},
+		"pipelined, the last one stray": {
+			talk: []said{c(get + get), s(hello), c("GET lost\r\n"), s(hello), c(get), s(hello)},
+			want: []told{sent(get, 200, hello, Pipelined), sent(get, 200, hello, 0), sent(get, 200, hello, 0)},
 		},
 		"stray line ends": {
-			talk: []said{c(post + "0123456789\r\n"), s(hello), c(get), s(hello)},
-			want: []told{sent(post+"0123456789", 200, hello, Pipelined), sent(get, 200, hello, 0)},
+			talk: []said{c(post + "0123456789\r\n"), s(hello), c("\r\n" + get), s(hello), c(post + "0123456789\r\n" + get), s(hello), s(hello)},
+			want: []told{
+				sent(post+"0123456789", 200, hello, 0), sent(get, 200, hello, 0),
+				sent(post+"0123456789", 200, hello, Pipelined), sent(get, 200, hello, 0),
+			},
 		},
 		"not HTTP":                {talk: []said{c("GETTING somewhere\r\n"), s("HELLO\r\n"), c("P"), s("x")}},
 		"a method but no version": {talk: []said{c("GET key\r\n\r\n"), s("$3\r\nval\r\n")}},
@@ -169,6 +207,42 @@ func conversations() map[string]conversation {
 			want: []told{sent(get, 200, hello, 0)},
 		},
 	}
+}
+
+// chunks returns n chunks, of 1 byte up to some 2 KiB, some with extensions.
+func chunks(n int) string {
+	var all strings.Builder
+	for i := range n {
+		size := 1 + i*i%2047
+		fmt.Fprintf(&all, "%x%s\r\n%s\r\n", size, strings.Repeat(";a=\"b\"", i%5), strings.Repeat("c", size))
+	}
+	return all.String()
+}
+
+// deep returns n requests, each with another path, length, and now and then a body.
+func deep(n int) string {
+	var all strings.Builder
+	for i := range n {
+		all.WriteString(deepRequest(i))
+	}
+	return all.String()
+}
+
+func deepRequest(i int) string {
+	if i%7 == 3 {
+		return fmt.Sprintf("PUT /%d HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s", i, i, strings.Repeat("b", i))
+	}
+	return fmt.Sprintf("GET /%d HTTP/1.1\r\nX: %s\r\n\r\n", i, strings.Repeat("x", i))
+}
+
+// deepTold is what is told of n such requests and a plain one after them.
+func deepTold(n int) []told {
+	var want []told
+	for i := range n {
+		want = append(want, sent(deepRequest(i), 200, hello, Pipelined))
+	}
+	want[n-1].Flags = Keyed
+	return append(want, sent(get, 200, hello, 0))
 }
 
 type conversation struct {

@@ -25,6 +25,7 @@ const (
 	kprobeMapHalves         = "halves"
 	kprobeMapHeirs          = "heirs"
 	kprobeMapOwners         = "owners"
+	kprobeMapPipeline       = "pipeline"
 	kprobeMapProcessSpace   = "process_space"
 	kprobeMapProcs          = "procs"
 	kprobeMapRing           = "ring"
@@ -107,6 +108,7 @@ type kprobeMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
@@ -157,6 +159,7 @@ type kprobeMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
@@ -178,6 +181,7 @@ func (m *kprobeMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,

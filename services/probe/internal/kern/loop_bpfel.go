@@ -25,6 +25,7 @@ const (
 	loopMapHalves         = "halves"
 	loopMapHeirs          = "heirs"
 	loopMapOwners         = "owners"
+	loopMapPipeline       = "pipeline"
 	loopMapProcessSpace   = "process_space"
 	loopMapProcs          = "procs"
 	loopMapRing           = "ring"
@@ -98,6 +99,7 @@ type loopMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
@@ -147,6 +149,7 @@ type loopMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
@@ -168,6 +171,7 @@ func (m *loopMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,

@@ -25,6 +25,7 @@ const (
 	processMapHalves         = "halves"
 	processMapHeirs          = "heirs"
 	processMapOwners         = "owners"
+	processMapPipeline       = "pipeline"
 	processMapProcessSpace   = "process_space"
 	processMapProcs          = "procs"
 	processMapRing           = "ring"
@@ -102,6 +103,7 @@ type processMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
@@ -151,6 +153,7 @@ type processMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
@@ -172,6 +175,7 @@ func (m *processMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,

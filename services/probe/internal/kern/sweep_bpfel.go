@@ -25,6 +25,7 @@ const (
 	sweepMapHalves         = "halves"
 	sweepMapHeirs          = "heirs"
 	sweepMapOwners         = "owners"
+	sweepMapPipeline       = "pipeline"
 	sweepMapProcessSpace   = "process_space"
 	sweepMapProcs          = "procs"
 	sweepMapRing           = "ring"
@@ -99,6 +100,7 @@ type sweepMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
 	Procs        *ebpf.MapSpec `ebpf:"procs"`
 	Ring         *ebpf.MapSpec `ebpf:"ring"`
@@ -149,6 +151,7 @@ type sweepMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Owners       *ebpf.Map `ebpf:"owners"`
+	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
 	Procs        *ebpf.Map `ebpf:"procs"`
 	Ring         *ebpf.Map `ebpf:"ring"`
@@ -170,6 +173,7 @@ func (m *sweepMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Owners,
+		m.Pipeline,
 		m.ProcessSpace,
 		m.Procs,
 		m.Ring,
