@@ -150,7 +150,7 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how)
 }
 
 // tls_meet tries to join a socket that is not joined, now that it is used.
-static __always_inline void tls_meet(__u64 sk, __u32 dir)
+static __always_inline void tls_meet(struct tls_socket *t, __u64 sk, __u32 dir)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct tls_thread *h = tls_thread_of(id);
@@ -164,7 +164,16 @@ static __always_inline void tls_meet(__u64 sk, __u32 dir)
 		h = h ? h : tls_thread_make(id);
 		if (h)
 			h->received = sk;
+		t->reader = id;
 	}
+}
+
+// tls_awaited tells whether a socket that a thread has received on is still there, the same, and not joined.
+static __always_inline bool tls_awaited(__u64 sk, __u32 tid)
+{
+	const struct tls_socket *t = tls_socket_of(sk);
+
+	return t && !t->object && t->reader == tid;
 }
 
 static __always_inline void tls_count(struct conn *c, __u32 dir, __u32 n)
@@ -336,7 +345,7 @@ __noinline int tls_pass(struct conn *c, __u32 dir, __u32 seq, __u32 len)
 	tls_count(c, dir, len - at);
 	t->dialed = c->dialed;
 	if (!t->object)
-		tls_meet(c->sk, dir);
+		tls_meet(t, c->sk, dir);
 	else if (t->memory && dir == DIR_RX && (h = tls_thread_of(bpf_get_current_pid_tgid())))
 		h->received = 0; // the call that follows is this socket's
 	if (t->object && !t->guessed && !t->late && w->ready && (dir == DIR_TX || t->role == ROLE_CLIENT)) {

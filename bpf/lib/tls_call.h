@@ -227,7 +227,7 @@ static __always_inline void tls_enter(void *regs, __u8 kind, __u8 library, __u64
 	call->library = library;
 	call->offered = 0;
 	sk = tls_joined(object, id >> 32);
-	if (!sk && received) {
+	if (!sk && received && tls_awaited(received, id)) {
 		tls_join(received, object, id >> 32, library | TLS_BY_MEMORY);
 		sk = received;
 	}

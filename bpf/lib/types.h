@@ -283,6 +283,7 @@ enum tls_begun {
 struct tls_socket {
 	__u64 object;   // of the library that holds its keys; 0: not known
 	__u32 tgid;     // of the process in which that is
+	__u32 reader;   // thread that has last received on it outside any call
 	__u8 library;   // enum exchange_tls
 	__u8 memory;    // the library does not call the socket: the two were joined by order in time
 	__u8 guessed;   // and nothing that was read has confirmed it yet

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/busbar/busbar/services/probe/internal/hook"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 )
 
@@ -18,6 +19,8 @@ type Report struct {
 	Tier string `json:"tier"`
 	// Tiers are all there are, the best one first.
 	Tiers []Tier `json:"tiers"`
+	// UnseenTLS are the programs that run now and whose TLS, should they use any, is seen as encrypted connections only.
+	UnseenTLS []UnseenTLS `json:"unseenTls"`
 	// Missing says in words what will not work, and why.
 	Missing []string `json:"missing"`
 }
@@ -38,6 +41,13 @@ type Hook struct {
 	Use    string `json:"use"`              // what is missing without it
 }
 
+// UnseenTLS is a program with a TLS library that cannot be hooked.
+type UnseenTLS struct {
+	Executable string   `json:"executable"`
+	PIDs       []uint32 `json:"pids"`
+	Reason     string   `json:"reason"` // what encrypts inside it
+}
+
 // Doctor finds out what a probe with these settings may do here. It attaches nothing and leaves nothing behind.
 func Doctor(cfg Config) Report {
 	r := Report{Host: inspect(cfg.ProcRoot)}
@@ -51,6 +61,9 @@ func Doctor(cfg Config) Report {
 		if t.Works && r.Tier == "" && (cfg.Tier == TierAuto || cfg.Tier == t.Name) {
 			r.Tier = t.Name
 		}
+	}
+	for _, u := range hook.FindUnseen(cfg.ProcRoot, kern.TLSFunctions()) {
+		r.UnseenTLS = append(r.UnseenTLS, UnseenTLS(u))
 	}
 	r.Missing = r.missing(unmet)
 	return r
@@ -96,6 +109,12 @@ func (r *Report) Write(w io.Writer) error {
 		for _, k := range t.Hooks {
 			fmt.Fprintf(&b, "  %s %-26s %s\n", word(k.Works, "yes", "no "), k.Name, cmp.Or(firstLine(k.Reason), k.Use))
 		}
+	}
+	if len(r.UnseenTLS) > 0 {
+		b.WriteString("\nTLS that is seen as encrypted connections only\n")
+	}
+	for _, u := range r.UnseenTLS {
+		fmt.Fprintf(&b, "  %s (%d running): %s\n", u.Executable, len(u.PIDs), u.Reason)
 	}
 	b.WriteString("\nmissing\n")
 	for _, m := range r.Missing {

@@ -148,16 +148,17 @@ func (p *probe) beat(ctx context.Context) error {
 			s := p.agent.Status()
 			h.Dropped, h.Degraded = s.Dropped, p.kern.Degraded()
 			h.Facts = map[string]string{
-				"run":                p.run,
-				"tier":               p.kern.Tier(),
-				"processes":          strconv.Itoa(s.Processes),
-				"observed_processes": strconv.Itoa(s.Observed),
-				"sdk_processes":      strconv.Itoa(s.Exporting),
-				"lost_go_processes":  strconv.Itoa(s.LostGo),
-				"exchanges":          strconv.FormatUint(s.Exchanges, 10),
-				"hooked_files":       strconv.Itoa(p.hooks.Files()),
-				"batches":            strconv.FormatUint(s.Batches, 10),
-				"spool_bytes":        strconv.Itoa(s.SpoolBytes),
+				"run":                   p.run,
+				"tier":                  p.kern.Tier(),
+				"processes":             strconv.Itoa(s.Processes),
+				"observed_processes":    strconv.Itoa(s.Observed),
+				"sdk_processes":         strconv.Itoa(s.Exporting),
+				"lost_go_processes":     strconv.Itoa(s.LostGo),
+				"exchanges":             strconv.FormatUint(s.Exchanges, 10),
+				"encrypted_connections": strconv.FormatUint(s.Encrypted, 10),
+				"hooked_files":          strconv.Itoa(p.hooks.Files()),
+				"batches":               strconv.FormatUint(s.Batches, 10),
+				"spool_bytes":           strconv.Itoa(s.SpoolBytes),
 			}
 		})
 	})

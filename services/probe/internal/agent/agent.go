@@ -90,6 +90,7 @@ type Agent struct {
 	swept      time.Time
 	kicked     time.Time
 	exchanges  uint64
+	encrypted  uint64
 	batches    uint64
 	looking    bool   // at connections
 	misled     uint64 // process records that the kernel had lost at the last tick
@@ -103,6 +104,7 @@ type Status struct {
 	Exporting           int // of those observed, how many export telemetry themselves
 	LostGo              int // and of how many the goroutines are not followed
 	Exchanges, Batches  uint64
+	Encrypted           uint64 // of the exchanges: connections whose plaintext was not seen
 	SpoolBytes          int
 	Dropped             map[string]uint64
 }
@@ -187,6 +189,7 @@ func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
 	a.exchanges++
 	a.notice(w, e)
 	if e.Protocol == kern.TLS {
+		a.encrypted++
 		a.missPlaintext(w)
 	}
 	if a.batch.Full() {
@@ -282,7 +285,7 @@ func (a *Agent) flush() {
 
 func (a *Agent) publishStatus() {
 	s := &Status{
-		Processes: a.table.Len(), Exchanges: a.exchanges, Batches: a.batches, SpoolBytes: a.spool.size(), Dropped: a.losses.snapshot(),
+		Processes: a.table.Len(), Exchanges: a.exchanges, Encrypted: a.encrypted, Batches: a.batches, SpoolBytes: a.spool.size(), Dropped: a.losses.snapshot(),
 	}
 	for _, w := range a.watched {
 		if w.met && w.observed && !w.process.Ended() {

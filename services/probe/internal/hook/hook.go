@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -73,11 +74,7 @@ func (h *Hooks) Files() int { return int(h.hooked.Load()) }
 func (h *Hooks) Run(ctx context.Context) error {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
-	defer func() {
-		for id := range h.files {
-			h.forget(id)
-		}
-	}()
+	defer h.forgetAll()
 	for {
 		select {
 		case <-ctx.Done():
@@ -169,10 +166,24 @@ func (h *Hooks) forgetEmpty() {
 func (h *Hooks) forget(id fileID) {
 	f := h.files[id]
 	delete(h.files, id)
-	if f.hooks == nil {
-		return
+	if f.hooks != nil {
+		h.hooked.Add(-1)
+		h.unhook(f)
 	}
-	h.hooked.Add(-1)
+}
+
+// forgetAll takes all hooks away at the same time: it takes the kernel a while for each.
+func (h *Hooks) forgetAll() {
+	var all sync.WaitGroup
+	for _, f := range h.files {
+		all.Go(func() { h.unhook(f) })
+	}
+	all.Wait()
+	clear(h.files)
+	h.hooked.Store(0)
+}
+
+func (h *Hooks) unhook(f *file) {
 	for _, c := range f.hooks {
 		if err := c.Close(); err != nil {
 			h.log.Warn("hook not taken away", slog.String("error", err.Error()))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -164,5 +165,55 @@ func TestFunctions(t *testing.T) {
 	}
 	if found, err := Functions("hook_test.go", []string{"malloc"}); err == nil {
 		t.Errorf("of a text: %v", found)
+	}
+}
+
+// TestUnseen runs an executable that says it has rustls inside, and finds it; one with hooked functions is not found.
+func TestUnseen(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason := inside(self, []string{"malloc"}); reason != "" {
+		t.Errorf("a Go program: %s", reason)
+	}
+	source, program := filepath.Join(t.TempDir(), "x.c"), filepath.Join(t.TempDir(), "x")
+	text := `#include <stdio.h>
+int SSL_write(void) { return 0; }
+int main(void) { puts("/registry/src/rustls-0.23.1/src/lib.rs"); fflush(stdout); getchar(); return SSL_write(); }`
+	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "cc", "-o", program, source).CombinedOutput(); err != nil {
+		t.Skipf("no C compiler: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), program)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+	}()
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	mine := func(functions ...string) []Unseen {
+		return slices.DeleteFunc(FindUnseen("/proc", functions), func(u Unseen) bool { return u.Executable != program })
+	}
+	want := []Unseen{{program, []uint32{uint32(cmd.Process.Pid)}, "rustls inside the executable"}}
+	if diff := cmp.Diff(want, mine("SSL_read")); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if got := mine("SSL_write"); len(got) > 0 {
+		t.Errorf("%+v can be hooked", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf/link"
 )
@@ -79,13 +80,15 @@ func (k *Kern) AttachTLS(path string, offsets map[string]uint64) (_ io.Closer, e
 	return hooks, nil
 }
 
-// closers closes all of them.
+// closers closes all of them, at the same time: for each hook the kernel waits until nobody can be in its program any more.
 type closers []io.Closer
 
 func (c closers) Close() error {
-	var errs []error
-	for _, one := range c {
-		errs = append(errs, one.Close())
+	errs := make([]error, len(c))
+	var all sync.WaitGroup
+	for i, one := range c {
+		all.Go(func() { errs[i] = one.Close() })
 	}
+	all.Wait()
 	return errors.Join(errs...)
 }
