@@ -102,3 +102,9 @@ endurance: ## Churn connections and processes for ENDURANCE (10m): memory and fi
 accuracy: ## Compare what the probe reports with what happened, for docs/accuracy.md
 	hack/deps accuracy
 	go run ./test/accuracy -v -out docs/accuracy.md $(ARGS)
+
+.PHONY: accuracy-kernels
+accuracy-kernels: ## The same for the other tiers, reduced, on emulated kernels (KERNELS='6.1 6.12 7.2'); half an hour
+	hack/deps accuracy
+	hack/deps kernels
+	hack/accuracy-kernels $(or $(KERNELS),6.1 6.12 7.2)

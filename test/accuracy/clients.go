@@ -12,6 +12,7 @@ import (
 type client struct {
 	key, title string
 	secure     string // what shows the plaintext of its TLS; empty: it has none
+	encrypted  bool   // it has TLS, and nothing shows the plaintext
 	// argv returns the program for requests to a URL.
 	argv func(w *workshop, url string, secure bool, plan []call) []string
 	// argument follows the URL.
@@ -85,7 +86,7 @@ func clients() []client {
 		{key: "wget", title: "wget", secure: "GnuTLS", slow: true, argv: wget, cannot: map[string]string{
 			"post": getOnly, "chunked": getOnly, "continue": getOnly, "nobody": getOnly, "large": getOnly, "unanswered": getOnly,
 		}},
-		{key: "java", title: "Java HttpClient", stdin: true, argv: reading("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "DIR", "Client")},
+		{key: "java", title: "Java HttpClient", encrypted: true, stdin: true, argv: reading("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "DIR", "Client")},
 		{key: "php", title: "PHP streams", secure: "OpenSSL", stdin: true, slow: true, argv: reading("php", "DIR/client.php"), cannot: map[string]string{
 			"keepalive": "the client closes after each response", "chunked": noChunks, "continue": noExpect,
 		}},

@@ -41,13 +41,10 @@ func judge(cells []*cell, reports []report) []verdict {
 	found := map[place][]report{}
 	strays := map[int][]report{} // by owner: of what was not expected
 	for _, r := range reports {
-		if r.encrypted {
-			continue // no exchange: that one is missing, or was none
-		}
 		p := place{owner(owners, r.process), r.role, r.Path}
 		if expected[p] > 0 {
 			found[p] = append(found[p], r)
-		} else {
+		} else if !r.encrypted { // that is no exchange: if there was one, it is missing
 			strays[p.owner] = append(strays[p.owner], r)
 		}
 	}

@@ -120,6 +120,9 @@ func (m *matrix) run(ctx context.Context) error {
 				m.runShape(ctx, sh, secure)
 			}
 		}
+		if secure {
+			m.runEncrypted(ctx)
+		}
 		for _, e := range errands() {
 			for _, cl := range clients() {
 				if chosen(m.choice.clients, cl.key) && chosen(m.choice.shapes, e.key) && (!secure || cl.secure != "") {
@@ -167,7 +170,7 @@ func (m *matrix) runShape(ctx context.Context, sh shape, secure bool) {
 func (m *matrix) addUpstream(s *running, c *cell) {
 	up := &cell{table: c.table, row: c.row, role: eventv1.Role_ROLE_CLIENT, from: c.from, to: c.to}
 	switch {
-	case s.key == "nginx":
+	case s.key == "nginx" && c.silent == 0:
 		up.column, up.owner, up.facts = "nginx, to a server", c.owner, m.w.reference.take()
 		for i := range up.facts {
 			if up.facts[i].Outcome == eventv1.Outcome_OUTCOME_RESET { // its own client did; it closes the connection to the server
@@ -185,6 +188,37 @@ func (m *matrix) addUpstream(s *running, c *cell) {
 // server returns a running server by its key.
 func (m *matrix) server(key string) *running {
 	return m.servers[slices.IndexFunc(m.servers, func(s *running) bool { return s.key == key })]
+}
+
+// runEncrypted fills the cells of connections whose plaintext cannot be seen.
+func (m *matrix) runEncrypted(ctx context.Context) {
+	const table = "encrypted"
+	for _, sh := range shapes()[:2] { // kept alive, and closed
+		sh.encrypted = true
+		for _, s := range m.servers {
+			if s.encrypted && chosen(m.choice.shapes, sh.key) {
+				c := m.serverCell(s, sh, true)
+				c.table, c.resized = table, true
+				m.add(c)
+			}
+		}
+	}
+	for _, e := range errands()[:2] {
+		for _, cl := range clients() {
+			if cl.encrypted && chosen(m.choice.clients, cl.key) && chosen(m.choice.shapes, e.key) {
+				m.w.reference.takeConnections()
+				c := m.clientCell(ctx, cl, e, true)
+				c.table, c.row, c.resized, c.facts = table, shapeTitle(e.key), true, m.w.reference.takeConnections()
+				m.add(c)
+			}
+		}
+	}
+}
+
+// shapeTitle returns the title of a shape.
+func shapeTitle(key string) string {
+	all := shapes()
+	return all[slices.IndexFunc(all, func(s shape) bool { return s.key == key })].title
 }
 
 // add takes in a cell and tells how long it took.
@@ -291,8 +325,12 @@ func (m *matrix) connection(sh shape, port int, secure bool, ids []string) ([]fa
 	t.r = bufio.NewReader(t.Conn)
 	_ = c.SetDeadline(time.Now().Add(patience))
 	err = sh.talk(t, ids)
-	if secure && err == nil && sh.key != "reset" {
-		_ = t.Conn.Close()
+	if s, ok := t.Conn.(*tls.Conn); ok && err == nil && sh.key != "reset" {
+		_ = s.Close()
+		if state := s.ConnectionState(); sh.encrypted {
+			state.ServerName = "localhost"
+			return []fact{connectionFact(c.LocalAddr().(*net.TCPAddr).Port, state)}, nil //nolint:forcetypeassert // It was asked for.
+		}
 	}
 	return t.facts, err
 }

@@ -132,12 +132,22 @@ func (p *probe) take(d *bus.Delivery) {
 	p.next = batch.GetOrigin().GetSequence() + 1
 	p.dropped, p.last = batch.GetOrigin().GetDropped(), time.Now()
 	for _, e := range batch.GetExchanges() {
+		if t := e.GetEncrypted(); t != nil {
+			port := e.GetPeerPort()
+			if e.GetRole() == eventv1.Role_ROLE_CLIENT {
+				port = e.GetLocalPort()
+			}
+			f := encryptedFact(int(port), t.GetServerName(), t.GetVersion())
+			f.Request, f.Response, f.Outcome, f.Abort = e.GetRequestBytes(), e.GetResponseBytes(), e.GetOutcome(), e.GetAbort()
+			p.reports = append(p.reports, report{fact: f, role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()], encrypted: true})
+			continue
+		}
 		p.reports = append(p.reports, report{
 			fact: fact{
 				Path: e.GetHttp().GetPath(), Method: e.GetHttp().GetMethod(), Status: e.GetHttp().GetStatus(),
 				Request: e.GetRequestBytes(), Response: e.GetResponseBytes(), Outcome: e.GetOutcome(), Abort: e.GetAbort(), Library: e.GetTlsLibrary(), FastCGI: e.GetHttp().GetFastcgi(),
 			},
-			role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()], encrypted: e.GetEncrypted() != nil,
+			role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()],
 			start: time.Unix(0, int64(e.GetStartUnixNano())), //nolint:gosec // A time of these years.
 		})
 	}

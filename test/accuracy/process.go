@@ -91,7 +91,7 @@ func free(n int) ([]int, error) {
 }
 
 // patience is how long anything may take to come: on an emulated machine that is long.
-const patience = 5 * time.Minute
+const patience = 15 * time.Minute
 
 // poll waits until ok says so.
 func poll(ctx context.Context, what string, ok func() (bool, error)) error {

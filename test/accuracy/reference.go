@@ -20,8 +20,9 @@ import (
 type reference struct {
 	plain, secure string // addresses
 
-	mu    sync.Mutex
-	facts []fact
+	mu          sync.Mutex
+	facts       []fact
+	connections []fact // with TLS
 }
 
 // newReference listens on free ports of loopback and serves until the process ends.
@@ -61,6 +62,24 @@ func (s *reference) take() []fact {
 	return all
 }
 
+// takeConnections returns the connections with TLS that were made since it was called last.
+func (s *reference) takeConnections() []fact {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.connections
+	s.connections = nil
+	return all
+}
+
+// connectionFact is what is to be reported of a TLS connection whose plaintext cannot be seen, by the port of its client.
+func connectionFact(port int, state tls.ConnectionState) fact {
+	return encryptedFact(port, state.ServerName, uint32(state.Version))
+}
+
+func encryptedFact(port int, serverName string, version uint32) fact {
+	return fact{Path: fmt.Sprintf("port %d", port), Method: "TLS " + serverName, Status: version, Outcome: eventv1.Outcome_OUTCOME_COMPLETE}
+}
+
 func (s *reference) note(m *message, status, size int, how eventv1.Outcome) {
 	f := strings.Fields(m.first)
 	s.mu.Lock()
@@ -70,6 +89,14 @@ func (s *reference) note(m *message, status, size int, how eventv1.Outcome) {
 
 func (s *reference) converse(c net.Conn) {
 	defer c.Close()
+	if t, ok := c.(*tls.Conn); ok {
+		if err := t.Handshake(); err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.connections = append(s.connections, connectionFact(c.RemoteAddr().(*net.TCPAddr).Port, t.ConnectionState())) //nolint:forcetypeassert // It listens on TCP.
+		s.mu.Unlock()
+	}
 	r := bufio.NewReader(c)
 	for {
 		m, err := readRequest(r, func() error {

@@ -45,7 +45,8 @@ This page is written by the runs; the figures are theirs. Bytes are those of HTT
 
 `
 
-const legend = `"all, client side" is this test's own client, a Go program on bare sockets, in its conversations with all of the servers. "—" has a
+const legend = `Of connections whose plaintext cannot be seen there is one report each, with the right side, server name and version; their sizes are
+not compared. "all, client side" is this test's own client, a Go program on bare sockets, in its conversations with all of the servers. "—" has a
 reason below its table.
 
 `
@@ -69,7 +70,7 @@ func (r *result) section(ctx context.Context) section {
 		fmt.Fprintf(&b, "On the bus: %s\n\n", f)
 	}
 	for _, t := range []struct{ key, title string }{
-		{"server", "Servers"}, {"server, TLS", "Servers over TLS"}, {"client", "Clients"}, {"client, TLS", "Clients over TLS"}, {"calls", "System calls (C)"},
+		{"server", "Servers"}, {"server, TLS", "Servers over TLS"}, {"client", "Clients"}, {"client, TLS", "Clients over TLS"}, {"encrypted", "Connections whose plaintext cannot be seen"}, {"calls", "System calls (C)"},
 	} {
 		writeTable(&b, t.title, slices.DeleteFunc(slices.Clone(r.verdicts), func(v verdict) bool { return v.Table != t.key }))
 	}

@@ -16,6 +16,8 @@ type server struct {
 	key, title string
 	// secure tells what shows the plaintext of its TLS; empty: it is not run with TLS.
 	secure string
+	// encrypted says that it is run with TLS and that nothing shows the plaintext.
+	encrypted bool
 	// start runs it and names the processes' executable.
 	start func(ctx context.Context, w *workshop, s *running) (*child, error)
 	// cannot says, by key of a shape, why it has no cell. A prefix "tls/" is for its TLS alone.
@@ -39,7 +41,7 @@ type running struct {
 func serve(argv ...string) func(context.Context, *workshop, *running) (*child, error) {
 	return func(ctx context.Context, w *workshop, s *running) (*child, error) {
 		args := append(w.expand(argv), strconv.Itoa(s.port))
-		if s.secure != "" {
+		if s.secure != "" || s.encrypted {
 			args = append(args, strconv.Itoa(s.securePort), w.path("cert.pem"), w.path("key.pem"))
 		}
 		return launch(ctx, w.path(s.key+".log"), args...)
@@ -60,7 +62,7 @@ func servers() []server {
 		{key: "node", title: "Node.js", secure: "OpenSSL", start: serve("node", "DIR/server.mjs")},
 		{key: "nginx", title: "nginx", secure: "OpenSSL", start: startNginx, cannot: map[string]string{"early": noEarly}},
 		{key: "fpm", title: "PHP-FPM", start: startFPM, behind: "nginx", cannot: behindNginx()},
-		{key: "java", title: "Java httpserver", pauses: true, start: serve("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "DIR", "Server"), cannot: map[string]string{
+		{key: "java", title: "Java httpserver", encrypted: true, pauses: true, start: serve("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "DIR", "Server"), cannot: map[string]string{
 			"early": noEarly, "trailers": oneWay, "upgrade": "the server cannot leave HTTP",
 		}},
 		{key: "php", title: "PHP built-in", start: startPHP, closes: true, pauses: true, cannot: map[string]string{

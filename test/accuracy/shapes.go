@@ -33,29 +33,31 @@ type shape struct {
 	workers    int // connections at a time
 	// talk has one exchange for each id. What it does is noted by the talker.
 	talk func(t *talker, ids []string) error
+	// encrypted says that its connections are reported, because their plaintext cannot be seen.
+	encrypted bool
 }
 
 // shapes are all of them, in the order of the table.
 func shapes() []shape {
 	return []shape{
-		{"keepalive", "keep-alive", 1, 100, 4, each(func(id string) *request { return get("/bytes/700/" + id) })},
-		{"close", "closed after each", 1, 1, 4, each(func(id string) *request { return get("/bytes/700/"+id, "Connection: close") })},
-		{"http10", "HTTP/1.0, body until close", 1, 1, 4, each(http10)},
-		{"pipelined", "pipelined, 16 deep", 1, 16, 4, pipelined},
-		{"chunked", "chunked both ways", 1, 50, 4, each(func(id string) *request { return post("/chunked/5000/"+id, 3000, 7, "") })},
-		{"trailers", "trailers both ways", 1, 50, 4, each(func(id string) *request { return post("/trailers/900/"+id, 500, 2, "X-Sum: 1") })},
-		{"continue", "100 Continue", 1, 50, 4, continued},
-		{"early", "103 Early Hints", 1, 50, 4, each(func(id string) *request { return get("/early/700/" + id) })},
-		{"nobody", "HEAD, 204, 304", 1, 99, 4, each(nobody)},
-		{"upgrade", "upgrade, then foreign bytes", 1, 1, 8, upgraded},
-		{"large", "10 MB both ways", 50, 2, 2, each(func(id string) *request { return post("/echo/"+id, 10_000_000, 0, "") })},
-		{"split", "head in single bytes", 1, 20, 4, split},
-		{"bighead", "head of 3 KiB", 1, 50, 4, each(func(id string) *request {
+		{key: "keepalive", title: "keep-alive", share: 1, perConn: 100, workers: 4, talk: each(func(id string) *request { return get("/bytes/700/" + id) })},
+		{key: "close", title: "closed after each", share: 1, perConn: 1, workers: 4, talk: each(func(id string) *request { return get("/bytes/700/"+id, "Connection: close") })},
+		{key: "http10", title: "HTTP/1.0, body until close", share: 1, perConn: 1, workers: 4, talk: each(http10)},
+		{key: "pipelined", title: "pipelined, 16 deep", share: 1, perConn: 16, workers: 4, talk: pipelined},
+		{key: "chunked", title: "chunked both ways", share: 1, perConn: 50, workers: 4, talk: each(func(id string) *request { return post("/chunked/5000/"+id, 3000, 7, "") })},
+		{key: "trailers", title: "trailers both ways", share: 1, perConn: 50, workers: 4, talk: each(func(id string) *request { return post("/trailers/900/"+id, 500, 2, "X-Sum: 1") })},
+		{key: "continue", title: "100 Continue", share: 1, perConn: 50, workers: 4, talk: continued},
+		{key: "early", title: "103 Early Hints", share: 1, perConn: 50, workers: 4, talk: each(func(id string) *request { return get("/early/700/" + id) })},
+		{key: "nobody", title: "HEAD, 204, 304", share: 1, perConn: 99, workers: 4, talk: each(nobody)},
+		{key: "upgrade", title: "upgrade, then foreign bytes", share: 1, perConn: 1, workers: 8, talk: upgraded},
+		{key: "large", title: "10 MB both ways", share: 50, perConn: 2, workers: 2, talk: each(func(id string) *request { return post("/echo/"+id, 10_000_000, 0, "") })},
+		{key: "split", title: "head in single bytes", share: 1, perConn: 20, workers: 4, talk: split},
+		{key: "bighead", title: "head of 3 KiB", share: 1, perConn: 50, workers: 4, talk: each(func(id string) *request {
 			return get("/bytes/700/"+id, "Cookie: session="+strings.Repeat("c", 3072))
 		})},
-		{"unanswered", "never answered", 1, 1, 16, unanswered},
-		{"reset", "reset in mid-response", 1, 1, 16, reset},
-		{"foreign", "not HTTP at all", 1, 1, 16, foreign},
+		{key: "unanswered", title: "never answered", share: 1, perConn: 1, workers: 16, talk: unanswered},
+		{key: "reset", title: "reset in mid-response", share: 1, perConn: 1, workers: 16, talk: reset},
+		{key: "foreign", title: "not HTTP at all", share: 1, perConn: 1, workers: 16, talk: foreign},
 	}
 }
 
