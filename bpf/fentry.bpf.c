@@ -47,3 +47,31 @@ int BPF_PROG(on_copied, struct sock *sk, int copied)
 	msg_copied(sk, copied);
 	return 0;
 }
+
+SEC("fentry/unix_stream_sendmsg")
+int BPF_PROG(on_unix_send, struct socket *socket, struct msghdr *msg, __u64 size)
+{
+	msg_unix_begin(socket, msg, size, DIR_TX, BPF_CORE_READ(msg, msg_flags));
+	return 0;
+}
+
+SEC("fexit/unix_stream_sendmsg")
+int BPF_PROG(on_unix_sent, struct socket *socket, struct msghdr *msg, __u64 size, int moved)
+{
+	msg_unix_end(DIR_TX, moved);
+	return 0;
+}
+
+SEC("fentry/unix_stream_recvmsg")
+int BPF_PROG(on_unix_receive, struct socket *socket, struct msghdr *msg, __u64 size, int flags)
+{
+	msg_unix_begin(socket, msg, size, DIR_RX, flags);
+	return 0;
+}
+
+SEC("fexit/unix_stream_recvmsg")
+int BPF_PROG(on_unix_received, struct socket *socket, struct msghdr *msg, __u64 size, int flags, int moved)
+{
+	msg_unix_end(DIR_RX, moved);
+	return 0;
+}

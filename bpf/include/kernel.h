@@ -182,6 +182,7 @@ struct iov_iter___5_13 { // and before: kind and direction in one
 
 struct msghdr {
 	struct iov_iter msg_iter;
+	unsigned int msg_flags;
 };
 
 struct socket {

@@ -6,7 +6,7 @@
 #include "conns_by_addr.h"
 #include "payload.h"
 #include "syscall.h"
-#include "unix.h"
+#include "unix_call.h"
 
 // Messages looked at in one sendmmsg or recvmmsg.
 #define CALL_MESSAGES_MAX 8
@@ -108,16 +108,14 @@ static __always_inline void call_moved(struct conn *c, struct call *call, __u32 
 // only then it shows how many bytes it has moved.
 static __always_inline bool call_unix_enter(struct call *call)
 {
-	struct conn *c = unix_find((struct sock *)call->sk);
+	struct conn *c;
 
+	if (!call->messages || call->dir == DIR_RX)
+		return unix_offered(call);
+	c = unix_find((struct sock *)call->sk);
 	if (!c || c->opaque)
 		return false;
-	if (call->dir == DIR_RX || call->source == SOURCE_NONE)
-		return true;
-	if (call->messages)
-		call_messages(c, call, call->messages, c->moved[DIR_TX]);
-	else
-		payload(c, call, c->moved[DIR_TX], call->size);
+	call_messages(c, call, call->messages, c->moved[DIR_TX]);
 	return true;
 }
 
@@ -125,17 +123,20 @@ static __always_inline bool call_unix_enter(struct call *call)
 static __always_inline void call_unix_return(struct call *call, __u32 moved)
 {
 	struct sock *sk = (struct sock *)call->sk;
-	struct conn *c = unix_known(sk, unix_peer(sk));
-	__u32 dir = call->dir & 1, len = call->messages ? call_received(call, moved) : moved, seq;
+	__u32 dir = call->dir & 1, seq;
+	struct conn *c;
 
+	if (!call->messages) {
+		unix_moved(call, moved);
+		return;
+	}
+	c = unix_known(sk, unix_peer(sk));
 	if (!c || c->opaque || call->peek)
 		return;
 	seq = c->moved[dir];
-	c->moved[dir] += len;
-	if (dir == DIR_RX && call->messages)
+	c->moved[dir] += call_received(call, moved);
+	if (dir == DIR_RX)
 		call_messages(c, call, moved, seq);
-	else if (dir == DIR_RX || call->source == SOURCE_NONE)
-		payload(c, call, seq, len);
 	unix_over(c, sk);
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "payload.h"
+#include "unix_call.h"
 
 // Where the flags are among the arguments of tcp_recvmsg: set by user space.
 const volatile __u32 receive_flags_at = 3;
@@ -162,4 +163,35 @@ static __always_inline void msg_copied(struct sock *sk, int copied)
 	}
 	if (c && c->opaque != OPAQUE_OTHER)
 		payload(c, call, seq, copied);
+}
+
+// msg_unix_begin: at the beginning of a send or a receive on a unix socket. It has no sequence numbers and nothing that each
+// receive calls, so the ends of both are needed as well.
+static __always_inline void msg_unix_begin(struct socket *socket, struct msghdr *msg, __u64 size, __u32 dir, __u32 flags)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct call call = {};
+
+	if (!process_observed(process_find(id >> 32)) || flags & (MSG_OOB | MSG_ERRQUEUE))
+		return;
+	msg_describe(&call, BPF_CORE_READ(socket, sk), msg);
+	call.local = 1;
+	call.dir = dir;
+	call.peek = dir == DIR_RX && flags & MSG_PEEK;
+	call.size = size;
+	if (unix_offered(&call))
+		payload_keep(id, &call);
+}
+
+// msg_unix_end: when it returns.
+static __always_inline void msg_unix_end(__u32 dir, __s64 moved)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct call *call = bpf_map_lookup_elem(&calls, &tid);
+
+	if (!call || !call->local || call->dir != dir)
+		return;
+	if (moved > 0 && call->sk)
+		unix_moved(call, moved);
+	call->sk = 0;
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -172,7 +173,7 @@ func take(t *testing.T, c *net.TCPConn, n int) {
 	})
 }
 
-func raw(t *testing.T, c *net.TCPConn, do func(fd int) bool) {
+func raw(t *testing.T, c syscall.Conn, do func(fd int) bool) {
 	t.Helper()
 	conn, err := c.SyscallConn()
 	if err == nil {

@@ -16,34 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fentryMapBlankConn      = "blank_conn"
-	fentryMapCallers        = "callers"
-	fentryMapCalls          = "calls"
-	fentryMapConns          = "conns"
-	fentryMapConnsByAddr    = "conns_by_addr"
-	fentryMapDrops          = "drops"
-	fentryMapHalves         = "halves"
-	fentryMapHeirs          = "heirs"
-	fentryMapOwners         = "owners"
-	fentryMapPipeline       = "pipeline"
-	fentryMapProcessSpace   = "process_space"
-	fentryMapProcs          = "procs"
-	fentryMapRing           = "ring"
-	fentryMapTicks          = "ticks"
-	fentryMapTlsObjects     = "tls_objects"
-	fentryMapTlsSockets     = "tls_sockets"
-	fentryMapTlsThreads     = "tls_threads"
-	fentryMapWindows        = "windows"
-	fentryProgOnCopied      = "on_copied"
-	fentryProgOnPages       = "on_pages"
-	fentryProgOnReceive     = "on_receive"
-	fentryProgOnSend        = "on_send"
-	fentryProgOnSent        = "on_sent"
-	fentryVarDefaultVerdict = "default_verdict"
-	fentryVarReceiveFlagsAt = "receive_flags_at"
-	fentryVarRequestWindow  = "request_window"
-	fentryVarResponseWindow = "response_window"
-	fentryVarWakeBytes      = "wake_bytes"
+	fentryMapBlankConn       = "blank_conn"
+	fentryMapCallers         = "callers"
+	fentryMapCalls           = "calls"
+	fentryMapConns           = "conns"
+	fentryMapConnsByAddr     = "conns_by_addr"
+	fentryMapDrops           = "drops"
+	fentryMapHalves          = "halves"
+	fentryMapHeirs           = "heirs"
+	fentryMapOwners          = "owners"
+	fentryMapPipeline        = "pipeline"
+	fentryMapProcessSpace    = "process_space"
+	fentryMapProcs           = "procs"
+	fentryMapRing            = "ring"
+	fentryMapTicks           = "ticks"
+	fentryMapTlsObjects      = "tls_objects"
+	fentryMapTlsSockets      = "tls_sockets"
+	fentryMapTlsThreads      = "tls_threads"
+	fentryMapWindows         = "windows"
+	fentryProgOnCopied       = "on_copied"
+	fentryProgOnPages        = "on_pages"
+	fentryProgOnReceive      = "on_receive"
+	fentryProgOnSend         = "on_send"
+	fentryProgOnSent         = "on_sent"
+	fentryProgOnUnixReceive  = "on_unix_receive"
+	fentryProgOnUnixReceived = "on_unix_received"
+	fentryProgOnUnixSend     = "on_unix_send"
+	fentryProgOnUnixSent     = "on_unix_sent"
+	fentryVarDefaultVerdict  = "default_verdict"
+	fentryVarReceiveFlagsAt  = "receive_flags_at"
+	fentryVarRequestWindow   = "request_window"
+	fentryVarResponseWindow  = "response_window"
+	fentryVarUnixSalt        = "unix_salt"
+	fentryVarWakeBytes       = "wake_bytes"
 )
 
 // loadFentry returns the embedded CollectionSpec for fentry.
@@ -88,11 +93,15 @@ type fentrySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fentryProgramSpecs struct {
-	OnCopied  *ebpf.ProgramSpec `ebpf:"on_copied"`
-	OnPages   *ebpf.ProgramSpec `ebpf:"on_pages"`
-	OnReceive *ebpf.ProgramSpec `ebpf:"on_receive"`
-	OnSend    *ebpf.ProgramSpec `ebpf:"on_send"`
-	OnSent    *ebpf.ProgramSpec `ebpf:"on_sent"`
+	OnCopied       *ebpf.ProgramSpec `ebpf:"on_copied"`
+	OnPages        *ebpf.ProgramSpec `ebpf:"on_pages"`
+	OnReceive      *ebpf.ProgramSpec `ebpf:"on_receive"`
+	OnSend         *ebpf.ProgramSpec `ebpf:"on_send"`
+	OnSent         *ebpf.ProgramSpec `ebpf:"on_sent"`
+	OnUnixReceive  *ebpf.ProgramSpec `ebpf:"on_unix_receive"`
+	OnUnixReceived *ebpf.ProgramSpec `ebpf:"on_unix_received"`
+	OnUnixSend     *ebpf.ProgramSpec `ebpf:"on_unix_send"`
+	OnUnixSent     *ebpf.ProgramSpec `ebpf:"on_unix_sent"`
 }
 
 // fentryMapSpecs contains maps before they are loaded into the kernel.
@@ -127,6 +136,7 @@ type fentryVariableSpecs struct {
 	ReceiveFlagsAt *ebpf.VariableSpec `ebpf:"receive_flags_at"`
 	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
+	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -201,6 +211,7 @@ type fentryVariables struct {
 	ReceiveFlagsAt *ebpf.Variable `ebpf:"receive_flags_at"`
 	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
+	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
@@ -208,11 +219,15 @@ type fentryVariables struct {
 //
 // It can be passed to loadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fentryPrograms struct {
-	OnCopied  *ebpf.Program `ebpf:"on_copied"`
-	OnPages   *ebpf.Program `ebpf:"on_pages"`
-	OnReceive *ebpf.Program `ebpf:"on_receive"`
-	OnSend    *ebpf.Program `ebpf:"on_send"`
-	OnSent    *ebpf.Program `ebpf:"on_sent"`
+	OnCopied       *ebpf.Program `ebpf:"on_copied"`
+	OnPages        *ebpf.Program `ebpf:"on_pages"`
+	OnReceive      *ebpf.Program `ebpf:"on_receive"`
+	OnSend         *ebpf.Program `ebpf:"on_send"`
+	OnSent         *ebpf.Program `ebpf:"on_sent"`
+	OnUnixReceive  *ebpf.Program `ebpf:"on_unix_receive"`
+	OnUnixReceived *ebpf.Program `ebpf:"on_unix_received"`
+	OnUnixSend     *ebpf.Program `ebpf:"on_unix_send"`
+	OnUnixSent     *ebpf.Program `ebpf:"on_unix_sent"`
 }
 
 func (p *fentryPrograms) Close() error {
@@ -222,6 +237,10 @@ func (p *fentryPrograms) Close() error {
 		p.OnReceive,
 		p.OnSend,
 		p.OnSent,
+		p.OnUnixReceive,
+		p.OnUnixReceived,
+		p.OnUnixSend,
+		p.OnUnixSent,
 	)
 }
 

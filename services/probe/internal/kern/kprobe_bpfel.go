@@ -43,6 +43,7 @@ const (
 	kprobeVarReceiveFlagsAt = "receive_flags_at"
 	kprobeVarRequestWindow  = "request_window"
 	kprobeVarResponseWindow = "response_window"
+	kprobeVarUnixSalt       = "unix_salt"
 	kprobeVarWakeBytes      = "wake_bytes"
 )
 
@@ -127,6 +128,7 @@ type kprobeVariableSpecs struct {
 	ReceiveFlagsAt *ebpf.VariableSpec `ebpf:"receive_flags_at"`
 	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
+	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -201,6 +203,7 @@ type kprobeVariables struct {
 	ReceiveFlagsAt *ebpf.Variable `ebpf:"receive_flags_at"`
 	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
+	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

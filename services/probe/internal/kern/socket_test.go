@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -152,7 +153,7 @@ type reader func([]byte) (int, error)
 func (r reader) Read(b []byte) (int, error) { return r(b) }
 
 // blocking does something with the descriptor of a connection, waiting where Go's runtime would not.
-func blocking(t *testing.T, c *net.TCPConn, do func(fd int) error) {
+func blocking(t *testing.T, c syscall.Conn, do func(fd int) error) {
 	t.Helper()
 	raw(t, c, func(fd int) bool {
 		err := unix.SetNonblock(fd, false)

@@ -57,7 +57,7 @@ func tiers() []tier {
 	}, {
 		name:    TierFentry,
 		objects: []object{{"fentry", loadFentry}, stored, process},
-		hooks:   slices.Concat(messages(trampoline, "tcp_sendmsg_locked"), closes(btfTracepoint), life()),
+		hooks:   slices.Concat(messages(trampoline, "tcp_sendmsg_locked"), unixMessages(), closes(btfTracepoint), life()),
 	}, {
 		name:    TierKprobe,
 		objects: []object{{"kprobe", loadKprobe}, byAddr, process},
@@ -83,6 +83,16 @@ func messages(kind hookKind, sent string) []hook {
 			program: "on_copied", kind: kind, name: "__tcp_cleanup_rbuf", older: "tcp_cleanup_rbuf", vital: true,
 			gives: "what is received",
 		},
+	}
+}
+
+// unixMessages are the functions that move bytes through a unix socket, at their beginnings and at their ends.
+func unixMessages() []hook {
+	return []hook{
+		{program: "on_unix_send", kind: trampoline, name: "unix_stream_sendmsg", gives: "what is sent on unix sockets"},
+		{program: "on_unix_sent", kind: trampoline, name: "unix_stream_sendmsg", gives: "how much is sent on unix sockets"},
+		{program: "on_unix_receive", kind: trampoline, name: "unix_stream_recvmsg", gives: "where what is received on unix sockets goes"},
+		{program: "on_unix_received", kind: trampoline, name: "unix_stream_recvmsg", gives: "what is received on unix sockets"},
 	}
 }
 

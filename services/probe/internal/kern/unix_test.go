@@ -4,11 +4,16 @@ package kern
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // unixPipe returns both ends of a connection over a unix socket, and the path that its exchanges tell.
@@ -38,6 +43,17 @@ func socketPath(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "s")
+}
+
+// eachUnixTier runs a test once per tier that sees unix sockets.
+func eachUnixTier(t *testing.T, run func(t *testing.T, tier string)) {
+	t.Helper()
+	eachTier(t, func(t *testing.T, tier string) {
+		if tier == TierKprobe {
+			t.Skip("tier kprobe does not see unix sockets")
+		}
+		run(t, tier)
+	})
 }
 
 // at returns the exchanges of one role over a unix socket, in the order they ended.
@@ -89,7 +105,7 @@ func unkeyed(want []told) []told {
 
 // TestUnixExchanges holds all conversations over unix sockets.
 func TestUnixExchanges(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	eachUnixTier(t, func(t *testing.T, tier string) {
 		k, r := start(t, Options{Tier: tier})
 		for name, v := range conversations() {
 			t.Run(name, func(t *testing.T) {
@@ -119,7 +135,7 @@ func TestUnixExchanges(t *testing.T) {
 
 // TestUnixPaths checks what is told of names of all kinds.
 func TestUnixPaths(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	eachUnixTier(t, func(t *testing.T, tier string) {
 		_, r := start(t, Options{Tier: tier})
 		long := filepath.Join(filepath.Dir(socketPath(t)), strings.Repeat("l", 40))
 		for _, name := range []string{socketPath(t), long, fmt.Sprintf("@busbar-%s-%d", tier, os.Getpid())} {
@@ -130,4 +146,164 @@ func TestUnixPaths(t *testing.T) {
 			sameUnix(t, a, b)
 		}
 	})
+}
+
+// TestUnixOther: a connection that speaks something else is never looked at again.
+func TestUnixOther(t *testing.T) {
+	eachUnixTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier})
+		client, server, path := unixPipe(t, socketPath(t))
+		conversation{talk: []said{c("\x00AUTH EXTERNAL 30\r\n"), s("OK 1234\r\n"), c("BEGIN\r\n"), s("l\x01"), c(get), s(hello)}}.hold(t, client, server)
+		client, server, next := unixPipe(t, socketPath(t))
+		conversation{talk: []said{c(get), s(hello)}}.hold(t, client, server)
+		r.waitAt(t, Client, next, 1)
+		r.waitAt(t, Server, next, 1)
+		if found := append(r.at(Client, path), r.at(Server, path)...); len(found) > 0 {
+			t.Errorf("%+v", found)
+		}
+	})
+}
+
+// TestUnixSystemCalls receives by calls that leave in the socket what they read, and sends more than the socket takes at once.
+func TestUnixSystemCalls(t *testing.T) {
+	body := strings.Repeat("b", 600_000)
+	big := "HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + body
+	eachUnixTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier})
+		client, server, path := unixPipe(t, socketPath(t))
+		for range 2 {
+			if _, err := io.WriteString(client, get); err != nil {
+				t.Fatal(err)
+			}
+			blocking(t, server.(syscall.Conn), func(fd int) error {
+				for _, flags := range []int{unix.MSG_PEEK, unix.MSG_PEEK, 0} {
+					if _, _, err := unix.Recvfrom(fd, make([]byte, len(get)), flags); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			sent := make(chan error, 1)
+			go func() { // the runtime's socket does not block: it takes what there is room for
+				_, err := io.WriteString(server, big)
+				sent <- err
+			}()
+			if _, err := io.ReadFull(client, make([]byte, len(big))); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, b := r.waitAt(t, Client, path, 2), r.waitAt(t, Server, path, 2)
+		want := unkeyed([]told{sent(get, 200, big, 0), sent(get, 200, big, 0)})
+		checkHalves(t, Client, a, want)
+		checkHalves(t, Server, b, want)
+		sameUnix(t, a, b)
+	})
+}
+
+// TestUnixOneSide: of a connection with a process that is not observed there is the observed half, and only that.
+func TestUnixOneSide(t *testing.T) {
+	eachUnixTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier})
+		for role, other := range map[Role]string{Client: "server", Server: "client"} {
+			name := socketPath(t)
+			path := name[max(0, len(name)-32):]
+			l, err := net.Listen("unix", name+".client")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if role == Client {
+				_ = l.Close()
+			} else {
+				path = (name + ".client")[max(0, len(name+".client")-32):]
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUnixOtherProcess$") //nolint:gosec // Itself.
+			cmd.Env = append(os.Environ(), "UNIX_OTHER="+other, "UNIX_PATH="+name)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			var conn net.Conn
+			if role == Client {
+				if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+					t.Fatal(err)
+				}
+				conn, err = net.Dial("unix", name)
+			} else {
+				conn, err = l.Accept()
+				_ = l.Close()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				oneSide(t, conn, role == Server)
+			}
+			_ = conn.Close()
+			if _, err := io.Copy(io.Discard, out); err != nil {
+				t.Error(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+			got := r.waitAt(t, role, path, 2)
+			checkHalves(t, role, got, unkeyed([]told{sent(get, 200, hello, 0), sent(get, 200, hello, 0)}))
+			if found := r.at(Client+Server-role, path); len(found) > 0 {
+				t.Errorf("of the other half: %+v", found)
+			}
+		}
+	})
+}
+
+// oneSide plays one side of an exchange.
+func oneSide(t *testing.T, conn net.Conn, serve bool) {
+	t.Helper()
+	say, hear := get, hello
+	if serve {
+		say, hear = hello, get
+		if _, err := io.ReadFull(conn, make([]byte, len(hear))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.WriteString(conn, say); err != nil {
+		t.Fatal(err)
+	}
+	if serve {
+		return
+	}
+	if _, err := io.ReadFull(conn, make([]byte, len(hear))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUnixOtherProcess is the other side of TestUnixOneSide, in a process of its own.
+func TestUnixOtherProcess(t *testing.T) {
+	other, name := os.Getenv("UNIX_OTHER"), os.Getenv("UNIX_PATH")
+	if other == "" {
+		t.Skip("run by TestUnixOneSide")
+	}
+	conn, err := net.Conn(nil), error(nil)
+	if other == "client" {
+		conn, err = net.Dial("unix", name+".client")
+	} else {
+		var l net.Listener
+		if l, err = net.Listen("unix", name); err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		fmt.Print(".") // listens
+		conn, err = l.Accept()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 2 {
+		oneSide(t, conn, other == "server")
+	}
 }
