@@ -65,7 +65,7 @@ func Doctor(cfg Config) Report {
 	for _, u := range hook.FindUnseen(cfg.ProcRoot, kern.TLSFunctions()) {
 		r.UnseenTLS = append(r.UnseenTLS, UnseenTLS(u))
 	}
-	r.Missing = r.missing(unmet)
+	r.Missing = append(r.missing(unmet), lostGo(cfg.ProcRoot)...)
 	return r
 }
 

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -33,10 +34,14 @@ func (a *Agent) learnGo(w *watched) {
 	if w.learned || w.process.Info.GetLanguage() != eventv1.Language_LANGUAGE_GO {
 		return
 	}
-	w.learned = true
 	dir := filepath.Join(a.cfg.Proc.Root, strconv.FormatUint(uint64(w.process.PID()), 10))
 	var err error
-	if w.goroutines, err = a.goPrograms.in(dir); err != nil {
+	w.goroutines, err = a.goPrograms.in(dir)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, goexe.ErrNotGo) {
+		return // it has ended, or is just becoming something else
+	}
+	w.learned = true
+	if err != nil {
 		w.lost = true
 		a.cfg.Log.Info("goroutines are not followed", slog.Uint64("pid", uint64(w.process.PID())), slog.String("reason", err.Error()))
 		return
