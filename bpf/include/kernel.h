@@ -145,6 +145,13 @@ struct tcp_sock {
 	__u64 bytes_sent;
 	__u64 bytes_acked;
 	__u64 bytes_retrans;
+	__u64 tcp_mstamp;
+};
+
+struct inet_connection_sock {
+	struct {
+		__u32 lrcvtime;
+	} icsk_ack;
 };
 
 struct sk_buff {

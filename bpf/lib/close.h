@@ -36,5 +36,5 @@ static __always_inline void close_state(struct conn *c, struct sock *sk, int bef
 		return;
 	if (after == TCP_CLOSE && !aborted && close_unread(sk))
 		return;
-	exchange_close(c, aborted ? EXCHANGE_RESET : 0);
+	exchange_close(c, aborted ? EXCHANGE_RESET | BPF_CORE_READ(sk, sk_err) << EXCHANGE_ERROR : 0);
 }

@@ -143,31 +143,36 @@ __noinline int data_tls(struct conn *c, __u32 dir, __u32 at, __u32 end)
 	return 1;
 }
 
-// data_lines looks at [from, end) in the window of the direction, `left` bytes from `from` on being there in all; an empty
-// piece could not be read. It returns how many bytes are dealt with.
-__noinline int data_lines(struct conn *c, __u32 dir, __u32 from, __u32 end, __u32 left)
+// data_took counts n bytes of lines, and takes note of what they ended.
+__noinline int data_took(struct conn *c, __u32 dir, __u32 n)
 {
-	bool request, head, got = end > from;
 	struct stream *s;
-	int n;
+	bool request;
+
+	if (!c)
+		return 0;
+	request = dir == c->request_dir;
+	s = &c->stream[request ? REQUEST : RESPONSE];
+	if (s->state != STREAM_START || s->carry)
+		exchange_count(c, request, n); // else an interim response
+	if (s->state == STREAM_DONE)
+		data_message_done(c, request);
+	else if (s->state == STREAM_LOST)
+		exchange_lost(c, s, request); // no chunk size where one should be
+	return 0;
+}
+
+// data_foreign deals with what is no HTTP message where one should be, as data_lines does.
+__noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __u32 left)
+{
+	bool request, got = end > from;
+	struct stream *s;
+	__u32 n;
 
 	if (!c)
 		return left;
 	request = dir == c->request_dir;
 	s = &c->stream[request ? REQUEST : RESPONSE];
-	head = s->state <= STREAM_HEAD;
-	n = got ? http_scan(c, dir, from, end) : HTTP_NOT;
-	if (n >= 0) {
-		if (head)
-			exchange_head(c, dir, from, n);
-		if (s->state != STREAM_START || s->carry)
-			exchange_count(c, request, n); // else an interim response
-		if (s->state == STREAM_DONE)
-			data_message_done(c, request);
-		else if (s->state == STREAM_LOST)
-			exchange_lost(c, s, request); // no chunk size where one should be
-		return n;
-	}
 	if (request && s->state == STREAM_START && !c->spoke && got && fcgi_first(window_of(dir), from, end)) {
 		c->rec.protocol = PROTOCOL_FASTCGI;
 		c->open = OPEN_NONE;
@@ -187,22 +192,25 @@ __noinline int data_lines(struct conn *c, __u32 dir, __u32 from, __u32 end, __u3
 	return n ? n : left;
 }
 
-// data_messages looks at the messages and chunks that a piece holds, as data_look does.
-__noinline int data_messages(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 left)
+// data_lines looks at [from, end) in the window of the direction, `left` bytes from `from` on being there in all; an empty
+// piece could not be read. It returns how many bytes are dealt with.
+__noinline int data_lines(struct conn *c, __u32 dir, __u32 from, __u32 end, __u32 left)
 {
-	__u32 at;
+	struct stream *s;
+	bool head;
 	int n;
 
 	if (!c)
 		return left;
-	at = data_lines(c, dir, CARRY_MAX, CARRY_MAX + got, left);
-	for (int i = 0; i < LOOKS_MAX && at < got && !c->opaque && c->rec.protocol == PROTOCOL_HTTP; i++) {
-		n = data_step(c, dir, seq + at, left - at);
-		if (n < 0)
-			n = data_lines(c, dir, CARRY_MAX + at, CARRY_MAX + got, left - at);
-		at += n;
-	}
-	return at;
+	s = &c->stream[dir == c->request_dir ? REQUEST : RESPONSE];
+	head = s->state <= STREAM_HEAD;
+	n = end > from ? http_scan(c, dir, from, end) : HTTP_NOT;
+	if (n < 0)
+		return data_foreign(c, dir, from, end, left);
+	if (head)
+		exchange_head(c, dir, from, n);
+	data_took(c, dir, n);
+	return n;
 }
 
 // data_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; `seq` is its first
@@ -210,13 +218,29 @@ __noinline int data_messages(struct conn *c, __u32 dir, __u32 seq, __u32 got, __
 // must be loaded.
 __noinline int data_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 left)
 {
+	__u32 at = 0;
+	int n;
+
 	if (!c)
 		return left;
 	if (!got)
 		drop(DROP_READ_FAULT);
-	if (c->rec.protocol == PROTOCOL_FASTCGI)
-		return fcgi_look(c, dir, seq, got, left);
-	return data_messages(c, dir, seq, got, left);
+	if (c->rec.protocol == PROTOCOL_FASTCGI) {
+		at = fcgi_look(c, dir, seq, got, left);
+		exchange_settle(c);
+		return at;
+	}
+	for (int i = 0; i < LOOKS_MAX; i++) {
+		n = i ? data_step(c, dir, seq + at, left - at) : -1;
+		if (n < 0) {
+			n = data_lines(c, dir, CARRY_MAX + at, CARRY_MAX + got, left - at);
+			exchange_settle(c);
+		}
+		at += n;
+		if (at >= got || c->opaque || c->rec.protocol != PROTOCOL_HTTP)
+			break;
+	}
+	return at;
 }
 
 // data_skip follows n bytes that are not looked at, whatever the protocol.

@@ -72,6 +72,42 @@ static __always_inline void exchange_begin(struct conn *c, __u32 dir, __u32 seq)
 	r->trace_id[1] = 0;
 	r->span_id = 0;
 	r->parent_span_id = 0;
+	r->wait = 0;
+	r->error = 0;
+}
+
+#define NS_PER_US      1000
+#define NS_PER_S       (1000 * 1000 * NS_PER_US)
+#define JIFFIES_BEFORE 300 // seconds: how far below zero jiffies begin at boot
+
+// exchange_jiffy returns the length of a jiffy in ns, 0 if it cannot be told. A kernel does not say, but its jiffies began
+// 300 s below zero as a number of 32 bits.
+static __always_inline __u64 exchange_jiffy(__u64 now, __u64 jiffies)
+{
+	__s64 ns = now - (__u64)JIFFIES_BEFORE * NS_PER_S, n = jiffies - (1ull << 32);
+
+	if (n < 0) {
+		n = -n;
+		ns = -ns;
+	}
+	return n > 1000 && ns > 0 ? (__u64)ns / (__u64)n : 0;
+}
+
+// exchange_wait returns for how many microseconds the request whose first byte is being read has been in the socket: since
+// the last segment came. That time is overwritten when we acknowledge or send, so it is held against the one of the
+// last payload, which is counted in jiffies only. A function of its own so that the verifier looks at it once.
+__noinline __u64 exchange_wait(__u64 sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	__u64 now = bpf_ktime_get_ns(), jiffies = bpf_jiffies64(), stamp = BPF_CORE_READ(tp, tcp_mstamp), wait, older;
+	__u32 age = (__u32)jiffies - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
+
+	wait = now / NS_PER_US > stamp ? now / NS_PER_US - stamp : 0;
+	if (age <= 2 || age > 1u << 20)
+		return wait;
+	older = (age - 1) * exchange_jiffy(now, jiffies) / NS_PER_US;
+	return older > wait ? older : wait;
 }
 
 __noinline int exchange_forget(struct conn *c)
@@ -100,6 +136,8 @@ static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
 	c->open = OPEN_REAL;
 	c->request_dir = dir;
 	exchange_begin(c, dir, seq);
+	if (dir == DIR_RX && c->rec.family != AF_UNIX)
+		c->rec.wait = exchange_wait(c->sk);
 	stream_reset(&c->stream[RESPONSE]);
 }
 
@@ -174,6 +212,7 @@ static __always_inline void exchange_emit(struct conn *c)
 		if (!c->far)
 			r->cgroup = bpf_get_current_cgroup_id();
 		context_alone(r); // the request head never ended
+		c->unsettled = 0;
 	}
 	context_end(r, c->owner);
 	c->owner = 0;
@@ -210,7 +249,8 @@ static __always_inline void exchange_over(struct conn *c)
 	bool lost = c->opaque || c->stream[RESPONSE].state == STREAM_LOST;
 
 	if (c->open == OPEN_REAL) {
-		pipeline_turn(c, false);
+		if (c->front != c->tail)
+			pipeline_show(c, c->front);
 		exchange_emit(c);
 	}
 	stream_reset(&c->stream[RESPONSE]);
@@ -226,6 +266,9 @@ __noinline int exchange_end(struct conn *c)
 		exchange_over(c);
 	return 0;
 }
+
+// Where the errno of an aborted connection is among the flags that are passed on.
+#define EXCHANGE_ERROR 16
 
 // exchange_cut ends the exchange whose response comes next with the connection.
 __noinline int exchange_cut(struct conn *c, __u32 flags)
@@ -248,12 +291,13 @@ __noinline int exchange_cut(struct conn *c, __u32 flags)
 	else if (response->state != STREAM_DONE && response->head)
 		flags |= EXCHANGE_RESPONSE_PARTIAL;
 	c->rec.flags |= flags;
+	c->rec.error = flags >> EXCHANGE_ERROR;
 	exchange_over(c);
 	return 0;
 }
 
-// exchange_close ends what is open with the connection.
-static __always_inline void exchange_close(struct conn *c, __u16 flags)
+// exchange_close ends what is open with the connection; EXCHANGE_RESET may come with the reason.
+static __always_inline void exchange_close(struct conn *c, __u32 flags)
 {
 	for (int i = 0; i < PIPELINE_MAX && c->open == OPEN_REAL; i++)
 		exchange_cut(c, flags);
@@ -277,11 +321,16 @@ static __always_inline __u64 exchange_known(const struct conn *c)
 	return c->rec.role == ROLE_SERVER ? goroutine_current(c->task) : goroutine_patron(c->sk, c->task);
 }
 
-// exchange_settle is called when the request head is complete. What is seen in another process says nothing of the thread.
-static __always_inline void exchange_settle(struct conn *c)
+// exchange_settle settles the context of an exchange whose request head has just been completed. It is called from close to
+// the hook: it needs much of the stack. What is seen in another process says nothing of the thread.
+__noinline int exchange_settle(struct conn *c)
 {
-	const struct proc *p = process_find(c->rec.tgid);
+	const struct proc *p;
 
+	if (!c || !c->unsettled)
+		return 0;
+	c->unsettled = 0;
+	p = process_find(c->rec.tgid);
 	c->proc_flags = p && !c->far ? p->flags : 0;
 	if (!c->far)
 		c->rec.cgroup = bpf_get_current_cgroup_id();
@@ -289,6 +338,7 @@ static __always_inline void exchange_settle(struct conn *c)
 	c->dialed = 0;
 	if (c->owner && c->proc_flags & PROC_GO && c->rec.role == ROLE_SERVER)
 		goroutine_spawns(c->owner);
+	return 0;
 }
 
 // exchange_request_head settles everything the request head decides.
@@ -298,7 +348,7 @@ static __always_inline void exchange_request_head(struct conn *c, struct stream 
 	if (real) {
 		c->rec.request_head = s->head;
 		c->method = c->next_method;
-		exchange_settle(c);
+		c->unsettled = 1;
 	} else {
 		drop(DROP_PIPELINED_EXCHANGE);
 		if (!c->shadow)

@@ -313,7 +313,7 @@ __noinline int fcgi_header(struct conn *c, __u32 dir, __u32 seq, __u32 at)
 		return 0;
 	if (type == FCGI_PARAMS) {
 		c->rec.request_head = s->remain;
-		exchange_settle(c);
+		c->unsettled = 1;
 	} else if (type == FCGI_STDIN) {
 		s->state = STREAM_DONE;
 	}
@@ -478,7 +478,7 @@ __noinline int fcgi_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 
 	for (int i = 0; i < FCGI_STEPS; i++) {
 		at &= WINDOW_MASK;
 		barrier_var(at);
-		if (at >= end || c->rec.protocol != PROTOCOL_FASTCGI || s->state == STREAM_LOST)
+		if (at >= end || c->unsettled || c->rec.protocol != PROTOCOL_FASTCGI || s->state == STREAM_LOST)
 			break;
 		if (!f->content && !f->padding)
 			at = fcgi_next(c, f, w, dir, seq, at, end);

@@ -146,10 +146,10 @@ struct conn {
 	__u32 shadow_head; // bit per request counted there, oldest lowest: it is a HEAD
 	__u32 next_method; // method of the request the stream is in
 	__u8 shadow;       // the request stream is in a shadow behind the tail
+	__u8 unsettled;    // a request head is complete, and its context is still to be settled
 	// Unix sockets.
-	__u8 far;     // what passes is seen where the other process reads it
-	__u8 drained; // at the last sweep nothing was left to be read, nor to come
-	__u8 reserved;
+	__u8 far;       // what passes is seen where the other process reads it
+	__u8 drained;   // at the last sweep nothing was left to be read, nor to come
 	__u32 moved[2]; // by direction: bytes that have passed
 	__u64 inode;
 	__u64 mate; // address of the other socket

@@ -8,8 +8,10 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // said is a piece of a conversation: one write by one end, read by the other in pieces of `by` bytes (0: at once).
@@ -314,6 +316,46 @@ func TestExchanges(t *testing.T) {
 		}
 		if drops := k.Drops(); drops["ring_full"]+drops["connection_state"]+drops["call_state"]+drops[missedRuns] != 0 {
 			t.Errorf("drops: %v", drops)
+		}
+	})
+}
+
+// TestResetReason checks why a connection was aborted: this end does so without an error.
+func TestResetReason(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier})
+		for end, want := range map[int][2]unix.Errno{clientResets: {0, unix.ECONNRESET}, serverResets: {unix.ECONNRESET, 0}} {
+			client, server := pipe(t, "tcp", "127.0.0.1:0")
+			conversation{end: end, talk: []said{c(get)}}.hold(t, client, server)
+			a, b := r.wait(t, Client, of(client), 1)[0], r.wait(t, Server, of(server), 1)[0]
+			if got := [2]unix.Errno{unix.Errno(a.Error), unix.Errno(b.Error)}; got != want || a.Flags&b.Flags&Reset == 0 {
+				t.Errorf("client and server half say %v, want %v", got, want)
+			}
+		}
+	})
+}
+
+// TestWait checks how long a request lay in the socket before the server read it, also when it was acknowledged meanwhile.
+func TestWait(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier})
+		for _, late := range []time.Duration{0, 20 * time.Millisecond, 200 * time.Millisecond} {
+			client, server := pipe(t, "tcp", "127.0.0.1:0")
+			put(t, client, get)
+			sent := time.Now()
+			<-time.After(late) // what is measured
+			take(t, server, len(get))
+			spent := time.Since(sent)
+			put(t, server, hello)
+			take(t, client, len(hello))
+			got := time.Duration(r.wait(t, Server, of(server), 1)[0].Wait) * time.Microsecond
+			const jiffies = 20 * time.Millisecond // two of the longest kind
+			if got < late-jiffies || got > spent+jiffies {
+				t.Errorf("waited %v, read after %v to %v", got, late, spent)
+			}
+			if a := r.wait(t, Client, of(client), 1)[0]; a.Wait != 0 {
+				t.Errorf("client half waited %d", a.Wait)
+			}
 		}
 	})
 }
