@@ -18,9 +18,9 @@ func TestAccuracy(t *testing.T) {
 		t.Skip("a probe needs root")
 	}
 	c := &choice{
-		n: 200, quiet: 3 * time.Second, plain: true, progress: io.Discard,
+		n: 200, quiet: 3 * time.Second, plain: true, secure: true, progress: io.Discard,
 		servers: words{"go", "python", "nginx", "node"}, clients: words{"go", "python", "node", "curl"},
-		shapes: words{"keepalive", "chunked", "nobody", "upgrade", "unanswered", "foreign"},
+		shapes: words{"keepalive", "pipelined", "chunked", "nobody", "upgrade", "foreign"}, calls: words{"none"},
 	}
 	dir := t.TempDir()
 	if err := build(t.Context(), dir, c); err != nil {

@@ -21,7 +21,7 @@ type child struct {
 	stop func()
 }
 
-// launch starts a program that ends by SIGTERM with its context.
+// launch starts a program that ends by SIGTERM with its context, and with it all that it started.
 func launch(ctx context.Context, log string, argv ...string) (*child, error) {
 	out, err := os.Create(log)
 	if err != nil {
@@ -30,7 +30,8 @@ func launch(ctx context.Context, log string, argv ...string) (*child, error) {
 	defer out.Close()
 	c := &child{cmd: exec.CommandContext(ctx, argv[0], argv[1:]...), log: log, done: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = out, out
-	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // not every program ends its workers
+	c.cmd.Cancel = func() error { return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGTERM) }
 	c.cmd.WaitDelay = 10 * time.Second
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
@@ -40,11 +41,11 @@ func launch(ctx context.Context, log string, argv ...string) (*child, error) {
 		_ = c.cmd.Wait()
 	}()
 	c.stop = sync.OnceFunc(func() {
-		_ = c.cmd.Process.Signal(syscall.SIGTERM)
+		_ = c.cmd.Cancel()
 		select {
 		case <-c.done:
 		case <-time.After(10 * time.Second):
-			_ = c.cmd.Process.Kill()
+			_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
 			<-c.done
 		}
 	})
