@@ -252,25 +252,24 @@ static __always_inline void data_skip(struct conn *c, __u32 dir, __u32 n)
 		data_unread(c, dir, n);
 }
 
-// data_owner returns for whom a loop goes to work on what it has read, `before` being whose the connection was before that. Of
-// several requests in one read it cannot be told.
-static __always_inline __u64 data_owner(const struct conn *c, __u64 before)
+// data_owner returns for whom a loop goes to work on what it has read. Of several requests in one read it cannot be told.
+static __always_inline __u64 data_owner(const struct conn *c)
 {
 	if (exchange_ahead(c) || c->rec.flags & EXCHANGE_PIPELINED)
 		return 0;
-	return c->owner ? c->owner : before;
+	return c->owner ? c->owner : c->before;
 }
 
 static __always_inline void data(struct conn *c, const struct source *src, __u32 dir, __u32 seq, __u32 len, __u64 task)
 {
 	struct window *w = window_of(dir);
-	__u64 owner = exchange_ahead(c) ? 0 : c->owner;
 	__u32 at = 0, got;
 
 	if (!w)
 		return;
 	c->now = bpf_ktime_get_boot_ns();
 	c->task = task;
+	c->before = exchange_ahead(c) ? 0 : c->owner;
 	if (c->primed & 1 << dir) {
 		__s32 ahead = c->seen[dir] - seq;
 
@@ -297,5 +296,5 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 	if (at < len && !c->opaque)
 		data_skip(c, dir, len - at);
 	if (dir == DIR_RX && c->proc_flags & PROC_LOOP)
-		owner_read(data_owner(c, owner), task, &c->rec);
+		owner_read(data_owner(c), task, &c->rec);
 }

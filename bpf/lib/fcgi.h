@@ -73,6 +73,7 @@ static __always_inline void fcgi_lost(struct conn *c, struct stream *s, bool req
 // fcgi_put copies n bytes of the window to `at` in the captured heads.
 static __always_inline void fcgi_put(struct conn *c, const struct window *w, __u32 from, __u32 at, __u32 n)
 {
+	barrier_var(n); // what the compiler knows of it the verifier does not
 	if (at <= REQUEST_MAX && n <= RESPONSE_MAX)
 		bpf_probe_read_kernel(c->heads + at, n, w->bytes + (from & WINDOW_MASK));
 }

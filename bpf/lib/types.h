@@ -137,6 +137,7 @@ struct conn {
 	__u8 request_dir;
 	__u8 last_dir;
 	__u64 dialed;     // key of the exchange that opened this connection, until the first exchange; 0: none
+	__u64 before;     // `owner` before what is being looked at
 	__u32 wire_shift; // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
 	__u8 proc_flags;
 	__u8 last;         // its client has said that it ends with the open exchange (FastCGI)
