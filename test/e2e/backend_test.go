@@ -176,13 +176,29 @@ func (b *backend) takeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	return nil
 }
 
-// received returns copies of what has come so far.
+// received returns copies of what has come so far. A span that has others below it for its time in the queue and of processing,
+// because the machine was busy, counts as one, with the id that was handed on.
 func (b *backend) received() (spans []span, points map[series]point, repeats int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	handedOn := map[string]string{}
+	for _, s := range b.spans {
+		if s.kind == "Internal" && s.name == "processing" {
+			handedOn[s.parent] = s.id
+		}
+	}
+	for _, s := range b.spans {
+		if s.kind == "Internal" {
+			continue
+		}
+		if id, ok := handedOn[s.id]; ok {
+			s.id = id
+		}
+		spans = append(spans, s)
+	}
 	points = make(map[series]point, len(b.points))
 	maps.Copy(points, b.points)
-	return append([]span(nil), b.spans...), points, b.repeats
+	return spans, points, b.repeats
 }
 
 func text(m pcommon.Map, key string) string {
