@@ -86,3 +86,51 @@ func TestTraceThroughThreads(t *testing.T) {
 		}
 	}
 }
+
+// TestTraceThroughGoroutines: the same where a server in Go makes the request, which nobody's thread does: each request is the child of
+// the one during which it was made.
+func TestTraceThroughGoroutines(t *testing.T) {
+	needRoot(t)
+	b := newBackend(t)
+	allInOne(t, "--otlp", "http://"+b.http)
+	upstream, front := freeAddress(t), freeAddress(t)
+	start(t, []string{"OTEL_SERVICE_NAME=upstream"}, "goserver", "-listen", upstream)
+	start(t, []string{"OTEL_SERVICE_NAME=front"}, "goserver", "-listen", front, "-forward", "http://"+upstream+"/up")
+	for _, a := range []string{upstream, front} {
+		wait(t, 30*time.Second, "the servers to listen", func() bool { return dials(a) })
+	}
+	const requests = 40
+	var together sync.WaitGroup
+	for i := range requests {
+		together.Go(func() {
+			res, err := http.Get(fmt.Sprintf("http://%s/trace/%d", front, i))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = res.Body.Close()
+		})
+	}
+	together.Wait()
+	var served, made, answered map[string]span // by id, by parent, by parent
+	wait(t, 30*time.Second, "three spans of every request", func() bool {
+		served, made, answered = map[string]span{}, map[string]span{}, map[string]span{}
+		spans, _, _ := b.received()
+		for _, s := range spans {
+			switch {
+			case s.service == "front" && s.kind == "Server":
+				served[s.id] = s
+			case s.service == "front":
+				made[s.parent] = s
+			case s.service == "upstream":
+				answered[s.parent] = s
+			}
+		}
+		return len(served) == requests && len(made) == requests && len(answered) == requests
+	})
+	for id, s := range served {
+		if c, a := made[id], answered[made[id].id]; c.trace != s.trace || a.trace != s.trace {
+			t.Errorf("%s is in trace %s, its request in %s, which was answered in %s", path(s), s.trace, c.trace, a.trace)
+		}
+	}
+}
