@@ -36,6 +36,7 @@ type Options struct {
 
 	hooks   []hook   // of the tier, as this kernel names them
 	without []string // programs whose hook this kernel does not have
+	bare    bool     // nothing beside the tier itself
 	salt    uint64   // of the ids of exchanges over unix sockets
 }
 
@@ -133,17 +134,13 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 			return nil, newLoadError(t.name, err)
 		}
 	}
-	for gives, object := range map[string]object{
-		"plaintext of TLS libraries":                      {"tls", loadTls},
-		"what event loops are at work on":                 {"loop", loadLoop},
-		"exchanges that end with a unix socket's closing": {"sweep", loadSweep},
-	} {
-		if err := k.loadObject(object, o); err != nil {
-			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", gives, err))
+	for _, extra := range extras() {
+		if o.bare {
+			break
 		}
-	}
-	if err := k.loadObject(object{"golang", loadGolang}, o); err != nil {
-		k.degraded = append(k.degraded, fmt.Sprintf("client requests of Go programs in the trace of what caused them: %v", err))
+		if err := k.loadObject(extra.object, o); err != nil {
+			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", extra.gives, err))
+		}
 	}
 	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil { //nolint:gosec // a pid
 		return nil, err

@@ -149,6 +149,7 @@ func start(t *testing.T, o Options) (*Kern, *recorder) {
 // load skips the test where the privileges are missing, unless REQUIRE_BPF says that they must not be.
 func load(t testing.TB, o Options) *Kern {
 	t.Helper()
+	o.bare = os.Getenv("TEST_BARE") != "" // where loading takes long and the tiers alone are tested
 	k, err := Load(o)
 	if missing := (*MissingError)(nil); errors.As(err, &missing) && os.Getenv("REQUIRE_BPF") == "" {
 		t.Skip(err)

@@ -90,6 +90,9 @@ func TestSystemCalls(t *testing.T) {
 			_, err := unix.SendmsgBuffers(fd, split(text), nil, nil, 0)
 			return err
 		},
+		"sendmmsg": func(fd int, text string) error {
+			return mmsg(unix.SYS_SENDMMSG, fd, []byte(text[:20]), []byte(text[20:]))
+		},
 	}
 	receives := map[string]func(fd int, n int) error{
 		"read": func(fd, n int) error {
@@ -111,6 +114,9 @@ func TestSystemCalls(t *testing.T) {
 		"recvmsg": func(fd, n int) error {
 			_, _, _, _, err := unix.RecvmsgBuffers(fd, [][]byte{make([]byte, 3), make([]byte, n)}, nil, 0)
 			return err
+		},
+		"recvmmsg": func(fd, n int) error {
+			return mmsg(unix.SYS_RECVMMSG, fd, make([]byte, 20), make([]byte, n-20))
 		},
 		"peek at a part": func(fd, n int) error {
 			if _, _, err := unix.Recvfrom(fd, make([]byte, 7), unix.MSG_PEEK); err != nil {

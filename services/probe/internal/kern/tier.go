@@ -72,6 +72,21 @@ func tiers() []tier {
 	}}
 }
 
+// An extra is an object that is loaded beside every tier. Where the kernel does not take it, what it gives is missing.
+type extra struct {
+	object
+	gives string
+}
+
+func extras() []extra {
+	return []extra{
+		{object{"tls", loadTls}, "plaintext of TLS libraries"},
+		{object{"loop", loadLoop}, "what event loops are at work on"},
+		{object{"sweep", loadSweep}, "exchanges that end with a unix socket's closing"},
+		{object{"golang", loadGolang}, "client requests of Go programs in the trace of what caused them"},
+	}
+}
+
 // messages are the functions that move bytes through a TCP socket; sent is the one that tells how much of a send was taken.
 func messages(kind hookKind, sent string) []hook {
 	return []hook{
