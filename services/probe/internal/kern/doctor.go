@@ -5,6 +5,8 @@ package kern
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -35,10 +37,31 @@ func Doctor() ([]TierReport, error) {
 		unmet = err
 	}
 	var reports []TierReport
+	beside := examineExtras(unmet)
 	for _, t := range tiers() {
-		reports = append(reports, t.examine(unmet))
+		r := t.examine(unmet)
+		r.Hooks = append(r.Hooks, beside...)
+		reports = append(reports, r)
 	}
 	return reports, unmet
+}
+
+// examineExtras tries what is loaded beside every tier.
+func examineExtras(unmet error) []HookReport {
+	var reports []HookReport
+	for _, e := range extras() {
+		refusals, err := map[string]error{}, unmet
+		if err == nil {
+			e.examine(Options{}, refusals)
+			err = errors.Join(slices.Collect(maps.Values(refusals))...)
+		}
+		hr := HookReport{Name: e.name, Works: err == nil, Use: e.gives}
+		if err != nil {
+			hr.Reason = err.Error()
+		}
+		reports = append(reports, hr)
+	}
+	return reports
 }
 
 // examine tries the hooks of a tier one by one.
@@ -48,7 +71,7 @@ func (t tier) examine(unmet error) TierReport {
 	refusals := map[string]error{}
 	if unmet != nil {
 		r.Reason = unmet.Error()
-	} else {
+	} else if t.impossible() == nil {
 		for _, o := range t.objects {
 			o.examine(Options{hooks: t.hooks, without: without}, refusals)
 		}

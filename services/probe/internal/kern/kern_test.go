@@ -179,17 +179,6 @@ func eachTier(t *testing.T, run func(t *testing.T, tier string)) {
 	}
 }
 
-// impossible says which place that the tier cannot do without this kernel does not have.
-func (t tier) impossible() error {
-	t, _ = t.here()
-	for _, h := range t.hooks {
-		if err := h.missing(); err != nil && h.vital {
-			return err
-		}
-	}
-	return nil
-}
-
 // pipe returns both ends of a TCP connection over loopback.
 func pipe(t *testing.T, network, address string) (client, server *net.TCPConn) {
 	t.Helper()

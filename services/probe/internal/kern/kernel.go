@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,17 @@ func (t tier) here() (_ tier, without []string) {
 	}
 	t.hooks = hooks
 	return t, without
+}
+
+// impossible says which place that the tier cannot do without this kernel does not have.
+func (t tier) impossible() error {
+	here, _ := t.here()
+	for _, h := range here.hooks {
+		if err := h.missing(); err != nil && h.vital {
+			return err
+		}
+	}
+	return nil
 }
 
 // missing says that the kernel has no such place, or nothing to hook it with.
@@ -105,6 +117,16 @@ func function(name string) *btf.FuncProto {
 	proto, _ := f.Type.(*btf.FuncProto)
 	return proto
 }
+
+// preallocated tells that this kernel warns of maps that programs at tracepoints and kprobes let grow (before 6.1).
+func preallocated() bool {
+	version, err := features.LinuxVersionCode()
+	return err == nil && version < 6<<16|1<<8
+}
+
+// preallocatedConnections is how many connections tiers kprobe and syscall follow at a time where their state is made in
+// advance: 1.2 KiB each.
+const preallocatedConnections = 8192
 
 // receiveFlagsAt tells which argument of tcp_recvmsg the flags are: the fifth until kernel 5.18, then the fourth.
 func receiveFlagsAt() uint32 {

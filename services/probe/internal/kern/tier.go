@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // A tier is a set of hooks that together show every exchange.
@@ -161,6 +162,9 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 	if ring := spec.Maps["ring"]; ring != nil {
 		ring.MaxEntries = uint32(opts.RingBytes) //nolint:gosec // checked
 	}
+	if preallocated() {
+		preallocate(spec.Maps)
+	}
 	verdict := uint8(1)
 	if opts.DefaultIgnore {
 		verdict = 0
@@ -181,4 +185,17 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// preallocate makes hash maps that have all their entries from the start, and the large ones smaller.
+func preallocate(specs map[string]*ebpf.MapSpec) {
+	for name, m := range specs {
+		if m.Type != ebpf.Hash {
+			continue
+		}
+		m.Flags &^= unix.BPF_F_NO_PREALLOC
+		if name == "conns_by_addr" || name == "pipeline" {
+			m.MaxEntries = min(m.MaxEntries, preallocatedConnections)
+		}
+	}
 }
