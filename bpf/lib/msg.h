@@ -56,7 +56,7 @@ static __always_inline void msg_describe(struct call *call, struct sock *sk, str
 static __always_inline void msg_send(struct sock *sk, struct msghdr *msg, __u64 size)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	struct call call = {};
+	struct call *call;
 	struct conn *c;
 
 	if (!process_observed(process_find(id >> 32)))
@@ -64,15 +64,16 @@ static __always_inline void msg_send(struct sock *sk, struct msghdr *msg, __u64 
 	c = conn_find(sk);
 	if (!c || c->opaque == OPAQUE_OTHER)
 		return;
-	msg_describe(&call, sk, msg);
-	call.dir = DIR_TX;
-	call.size = size;
-	call.seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
-	if (size > SEND_FIRST) {
-		payload_keep(id, &call);
-		size = SEND_FIRST;
-	}
-	payload(c, &call, call.seq, size);
+	call = payload_call(id);
+	if (!call)
+		return;
+	msg_describe(call, sk, msg);
+	call->dir = DIR_TX;
+	call->size = size;
+	call->seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+	payload(c, call, call->seq, size < SEND_FIRST ? size : SEND_FIRST);
+	if (size <= SEND_FIRST)
+		call->sk = 0;
 }
 
 // msg_sent: in a send, when the socket has taken some or all of it.

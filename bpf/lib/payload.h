@@ -40,3 +40,25 @@ static __always_inline void payload_keep(__u32 tid, const struct call *call)
 	else if (bpf_map_update_elem(&calls, &tid, call, BPF_ANY))
 		drop(DROP_CALL_STATE);
 }
+
+// payload_call returns the place of the call that a thread begins, cleared, for programs that have no room for it on the
+// stack: before kernel 6.13 they have 512 bytes with all they call.
+static __always_inline struct call *payload_call(__u32 tid)
+{
+	struct call *call = bpf_map_lookup_elem(&calls, &tid);
+	__u32 zero = 0;
+	const void *blank;
+
+	if (call) {
+		__builtin_memset(call, 0, sizeof(*call));
+		return call;
+	}
+	blank = bpf_map_lookup_elem(&blank_conn, &zero);
+	if (!blank)
+		return NULL;
+	if (bpf_map_update_elem(&calls, &tid, blank, BPF_ANY)) {
+		drop(DROP_CALL_STATE);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&calls, &tid);
+}
