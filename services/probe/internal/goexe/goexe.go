@@ -128,8 +128,8 @@ const (
 	newest = 26
 )
 
-// layout returns the offsets of a minor version. Those of 1.17, 1.18 and 1.20 could not be measured; the structures are the same from
-// 1.17 to 1.20, by their source.
+// layout returns the offsets of a minor version. Those of 1.17, 1.18 and 1.20 could not be measured and are taken to be those of 1.19:
+// what is read is checked before it is believed (the stack that a goroutine names must hold the stack pointer).
 func layout(minor int) (Offsets, bool) {
 	if minor < oldest || minor > newest {
 		return Offsets{}, false
