@@ -38,8 +38,8 @@ Is what the probe reports what happened? ` + "`make accuracy`" + ` lets real ser
 plain connections and over TLS. It knows each byte of them, and compares what ` + "`busbar-probe`" + ` published on the bus, exchange by
 exchange. A cell says how many exchanges were reported right, of how many there were: once, with the right method, path, status, bytes of
 request and response, side of the connection, outcome, reason of a reset and TLS library. "not HTTP at all" and what follows an upgrade must
-yield nothing. An exchange too many is a fault as well. 10 MB bodies are a fiftieth of the exchanges. A tenth
-are those of clients that read their certificates anew for each connection, and the resets of servers that cannot wait for them.
+yield nothing. An exchange too many is a fault as well. 10 MB bodies are done a fiftieth as often, and a
+tenth as often what is slow: clients that read their certificates anew for each connection, and servers that cannot wait to be reset.
 
 This page is written by the runs; the figures are theirs. Bytes are those of HTTP: with TLS, of the plaintext.
 
