@@ -27,7 +27,7 @@ build: ## Build every program into bin/
 .PHONY: test
 test: ## Run all tests (as root, those that need the kernel too)
 	hack/deps test
-	go test -timeout 9m $(TESTFLAGS) work
+	go test -timeout 30m $(TESTFLAGS) work
 
 .PHONY: test-bpf
 test-bpf: ## Run the kernel tests; a skipped one fails
@@ -41,7 +41,7 @@ test-kernels: ## Run the kernel tests of every tier in emulated machines (KERNEL
 .PHONY: e2e
 e2e: ## Run the end-to-end tests alone
 	hack/deps test
-	go test -timeout 9m -v $(TESTFLAGS) ./test/e2e/...
+	go test -timeout 30m -v $(TESTFLAGS) ./test/e2e/...
 
 .PHONY: check
 check: fmt-check vet tidy-check build-alone generate-check lint test ## All that must pass before a commit

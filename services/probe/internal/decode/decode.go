@@ -126,8 +126,9 @@ func abort(errno uint16) eventv1.Abort {
 		return eventv1.Abort_ABORT_BROKEN_PIPE
 	case unix.EHOSTUNREACH, unix.ENETUNREACH:
 		return eventv1.Abort_ABORT_UNREACHABLE
+	default:
+		return eventv1.Abort_ABORT_OTHER
 	}
-	return eventv1.Abort_ABORT_OTHER
 }
 
 func library(l kern.Library) eventv1.TlsLibrary {

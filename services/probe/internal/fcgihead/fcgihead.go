@@ -9,6 +9,7 @@ package fcgihead
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/busbar/busbar/services/probe/internal/httphead"
 )
@@ -42,7 +43,7 @@ func Parse(params, stdout []byte) (r httphead.Request, status uint16, ok bool) {
 	} else {
 		path := values[scriptName]
 		if len(values[pathInfo]) > 0 && !isCut[scriptName] {
-			path = append(path[:len(path):len(path)], values[pathInfo]...)
+			path = append(slices.Clip(path), values[pathInfo]...)
 		}
 		r.Target(path, !isCut[scriptName] && !isCut[pathInfo])
 	}

@@ -239,6 +239,7 @@ func counterAMD64(text []byte, address uint64) uint64 {
 			if number[from] == batch && memory.Disp == 0 && memory.Index == 0 {
 				return pointer[memory.Base]
 			}
+		default: // moves nothing that counts
 		}
 	}
 	return 0
@@ -266,6 +267,7 @@ func counterARM64(text []byte, address uint64) uint64 {
 			if raw&0xffc00000 == 0x91000000 && page[rn] != 0 { // add rd, rn, #imm
 				base[rd] = page[rn] + uint64(raw>>10&0xfff)
 			}
+		default: // the same
 		}
 	}
 	return 0

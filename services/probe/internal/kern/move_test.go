@@ -179,7 +179,7 @@ func recv(fd int, b []byte, flags int) (int, error) {
 // mmsghdr is struct mmsghdr.
 type mmsghdr struct {
 	unix.Msghdr
-	n uint32
+	_ uint32 // bytes moved
 	_ uint32
 }
 

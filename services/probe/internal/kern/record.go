@@ -171,7 +171,7 @@ const (
 	Exec ProcessEvent = 1
 	Fork ProcessEvent = 2 // a new process, not a thread
 	Exit ProcessEvent = 3 // its last thread is gone
-	// NeedsTLS: it listens, connects or begins TLS, and Verdict.TLS was not said: this is the time to look for its TLS libraries
+	// NeedsTLS: it listens, connects or begins TLS, and Verdict.TLS was not said: this is the time to look for its TLS libraries.
 	NeedsTLS ProcessEvent = 4
 )
 

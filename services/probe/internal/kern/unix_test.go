@@ -37,7 +37,7 @@ func unixPipe(t *testing.T, name string) (client, server net.Conn, path string) 
 // socketPath returns a path that no other test has within its last 32 bytes.
 func socketPath(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "busbar-unix-")
+	dir, err := os.MkdirTemp("", "busbar-unix-") //nolint:usetesting // The path of t.TempDir may be too long for an address.
 	if err != nil {
 		t.Fatal(err)
 	}

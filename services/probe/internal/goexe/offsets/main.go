@@ -12,30 +12,34 @@ import (
 	"errors"
 	"fmt"
 	"go/format"
-	"log"
+	"log" //nolint:depguard // A generator that is run by hand.
 	"os"
 	"slices"
 	"strings"
 )
 
-// fields are what the table tells: the columns of goexe.Offsets and the paths they are computed from. A field that a version does not
-// have is 0 there.
-var fields = []struct {
+type field struct {
 	column, structure, path string
 	optional                bool
-}{
-	{"Goid", "runtime.g", "goid", false},
-	{"ParentGoid", "runtime.g", "parentGoid", true},
-	{"M", "runtime.g", "m", false},
-	{"P", "runtime.m", "p", false},
-	{"GoidCache", "runtime.p", "goidcache", false},
-	{"GoidCacheEnd", "runtime.p", "goidcacheend", false},
-	{"GoidGen", "runtime.schedt", "goidgen", false},
-	{"PersistConn", "net/http.persistConn", "conn", false},
-	{"TLSConn", "crypto/tls.Conn", "conn", false},
-	{"Sysfd", "net.netFD", "pfd.Sysfd", false},
-	{"Family", "net.netFD", "family", false},
-	{"Sotype", "net.netFD", "sotype", false},
+}
+
+// fields are what the table tells: the columns of goexe.Offsets and the paths they are computed from. A field that a version does not
+// have is 0 there.
+func fields() []field {
+	return []field{
+		{"Goid", "runtime.g", "goid", false},
+		{"ParentGoid", "runtime.g", "parentGoid", true},
+		{"M", "runtime.g", "m", false},
+		{"P", "runtime.m", "p", false},
+		{"GoidCache", "runtime.p", "goidcache", false},
+		{"GoidCacheEnd", "runtime.p", "goidcacheend", false},
+		{"GoidGen", "runtime.schedt", "goidgen", false},
+		{"PersistConn", "net/http.persistConn", "conn", false},
+		{"TLSConn", "crypto/tls.Conn", "conn", false},
+		{"Sysfd", "net.netFD", "pfd.Sysfd", false},
+		{"Family", "net.netFD", "family", false},
+		{"Sotype", "net.netFD", "sotype", false},
+	}
 }
 
 func main() {
@@ -79,7 +83,7 @@ func read(file string) (version, row string, err error) {
 		return "", "", err
 	}
 	var b strings.Builder
-	for _, field := range fields {
+	for _, field := range fields() {
 		offset, ok := follow(structures[field.structure], field.path)
 		if !ok && !field.optional {
 			return "", "", fmt.Errorf("no %s.%s", field.structure, field.path)
@@ -102,7 +106,7 @@ func find(data *dwarf.Data) (map[string]*dwarf.StructType, error) {
 		}
 		name, _ := entry.Val(dwarf.AttrName).(string)
 		wanted := false
-		for _, f := range fields {
+		for _, f := range fields() {
 			wanted = wanted || f.structure == name
 		}
 		if entry.Tag != dwarf.TagStructType || !wanted {
