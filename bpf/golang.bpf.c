@@ -14,6 +14,12 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define NETFD_FAMILY  56 // net.netFD; its type follows
 #define WRAPPINGS_MAX 4  // connections around the one of the socket: TLS, and what the program itself puts there
 
+// Who reads: ids of goroutines are known only once user space has looked at the process, its first reads may come before.
+struct go_reader {
+	__u64 goroutine; // address of its runtime.g
+	__u64 tgid;
+};
+
 // A read of plaintext in progress.
 struct go_read {
 	__u64 sk;
@@ -21,11 +27,11 @@ struct go_read {
 };
 
 // goroutine -> read in progress. Deleted when it brings something; those of goroutines that ended without go when others
-// need the room.
+// need the room, or when a later goroutine at that address reads.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
-	__type(key, __u64);
+	__type(key, struct go_reader);
 	__type(value, struct go_read);
 } go_reads SEC(".maps");
 
@@ -88,20 +94,20 @@ int on_round_trip(struct pt_regs *ctx)
 
 // go_tls returns the socket of a crypto/tls.Conn, joined to it, or 0. The connection inside is the first field, as in any
 // that wraps one.
-__noinline __u64 go_tls(__u64 conn)
+__noinline __u64 go_tls(__u64 conn, __u64 hooked)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	const struct tls_socket *t;
 	__u64 sk;
 
-	if (!process_observed(process_find(tgid)))
+	if (!hooked || !process_observed(process_find(tgid)))
 		return 0;
 	sk = go_socket(conn);
 	if (!sk)
 		return 0;
 	t = tls_socket_of(sk);
 	if (!t || t->object != conn || t->tgid != tgid)
-		tls_join(sk, conn, tgid, TLS_GO);
+		tls_join(sk, conn, tgid, TLS_GO, hooked);
 	return sk;
 }
 
@@ -119,7 +125,7 @@ static __always_inline bool go_again(__u64 sk, __u32 len)
 SEC("uprobe")
 int on_tls_write(struct pt_regs *ctx)
 {
-	__u64 sk = go_tls(go_register(ctx, 0));
+	__u64 sk = go_tls(go_register(ctx, 0), tls_hooked(ctx));
 	__u32 len = go_register(ctx, 2);
 
 	if (!sk || !len || go_again(sk, len))
@@ -130,20 +136,25 @@ int on_tls_write(struct pt_regs *ctx)
 	return 0;
 }
 
+static __always_inline struct go_reader go_reader(const void *regs)
+{
+	return (struct go_reader){goroutine_at(regs), bpf_get_current_pid_tgid() >> 32};
+}
+
 // crypto/tls.(*Conn).Read tells on which connection a goroutine reads, which may go on on another thread.
 SEC("uprobe")
 int on_tls_read(struct pt_regs *ctx)
 {
-	__u64 key = goroutine_current(bpf_get_current_pid_tgid());
+	struct go_reader reader = go_reader(ctx);
 	struct go_read read = {};
 
-	if (!key)
+	if (!reader.goroutine)
 		return 0;
-	read.sk = go_tls(go_register(ctx, 0));
-	if (!read.sk)
-		return 0;
+	read.sk = go_tls(go_register(ctx, 0), tls_hooked(ctx));
 	read.size = go_register(ctx, 2);
-	if (bpf_map_update_elem(&go_reads, &key, &read, BPF_ANY))
+	if (!read.sk)
+		bpf_map_delete_elem(&go_reads, &reader);
+	else if (bpf_map_update_elem(&go_reads, &reader, &read, BPF_ANY))
 		drop(DROP_CALL_STATE);
 	return 0;
 }
@@ -153,14 +164,15 @@ int on_tls_read(struct pt_regs *ctx)
 SEC("uprobe")
 int on_tls_copy(struct pt_regs *ctx)
 {
-	__u64 key = goroutine_current(bpf_get_current_pid_tgid()), n = go_register(ctx, 2);
-	const struct go_read *found = bpf_map_lookup_elem(&go_reads, &key);
+	struct go_reader reader = go_reader(ctx);
+	const struct go_read *found = bpf_map_lookup_elem(&go_reads, &reader);
+	__u64 n = go_register(ctx, 2);
 	struct go_read read;
 
 	if (!found)
 		return 0;
 	read = *found;
-	bpf_map_delete_elem(&go_reads, &key);
+	bpf_map_delete_elem(&go_reads, &reader);
 	if (n && n <= read.size)
 		tls_received(read.sk, go_register(ctx, 1), n, read.size);
 	return 0;

@@ -167,6 +167,16 @@ struct {
 	__type(value, __u64);
 } tls_objects SEC(".maps");
 
+// number of a file -> when all its hooks were there. Until then those that are there do nothing: what they saw would be one
+// half of it. Written by user space, deleted when it takes the hooks away.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u64);
+} hooked SEC(".maps");
+
 // tid -> calls of TLS libraries in progress. Deleted when the thread exits; full: the call is not seen, and counted.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

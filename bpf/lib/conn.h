@@ -23,9 +23,11 @@ static __always_inline void conn_key(struct conn *c, struct tcp_sock *tp)
 	if (syn == 1) { // we opened
 		r->opener_isn = local;
 		r->acceptor_isn = remote;
+		c->side = ROLE_CLIENT;
 	} else if (syn == 0) {
 		r->opener_isn = remote;
 		r->acceptor_isn = local - 1;
+		c->side = ROLE_SERVER;
 	} else {
 		return;
 	}

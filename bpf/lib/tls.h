@@ -110,8 +110,9 @@ __noinline int tls_part(__u64 object, __u32 tgid)
 // How an object came to be joined to its socket, above the library.
 #define TLS_BY_MEMORY (1 << 8)
 
-// tls_join joins an object of a process to a socket; `how` is the library, and TLS_BY_MEMORY if it is a guess.
-__noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how)
+// tls_join joins an object of a process to a socket; `how` is the library, and TLS_BY_MEMORY if it is a guess, and `hooked`
+// since when the library is.
+__noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how, __u64 hooked)
 {
 	struct tls_key key = {object, tgid};
 	struct tls_socket *t = tls_socket_make(sk);
@@ -146,6 +147,9 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how)
 	t->memory = t->guessed = !!(how & TLS_BY_MEMORY);
 	t->plain[DIR_RX] = t->plain[DIR_TX] = t->offered = 0;
 	t->left = t->late = 0;
+	t->hooked = hooked;
+	t->wary = t->joined && t->walk[DIR_RX].ready && t->walk[DIR_TX].ready ? TLS_UNHEARD : TLS_UNJUDGED;
+	t->joined = 1;
 	return 0;
 }
 
@@ -159,7 +163,7 @@ static __always_inline void tls_meet(struct tls_socket *t, __u64 sk, __u32 dir)
 	if (h && h->depth) {
 		call = &h->calls[(h->depth - 1) & (TLS_CALLS_MAX - 1)];
 		if (!tls_joined(call->object, id >> 32))
-			tls_join(sk, call->object, id >> 32, call->library);
+			tls_join(sk, call->object, id >> 32, call->library, call->hooked);
 	} else if (dir == DIR_RX) {
 		h = h ? h : tls_thread_make(id);
 		if (h)
@@ -197,7 +201,7 @@ static __always_inline void tls_begin(struct conn *c, struct tls_socket *t, __u3
 	const struct proc *p = process_find(c->rec.tgid);
 
 	t->begun = TLS_BEGUN;
-	t->told = c->now;
+	t->told = t->since = c->now;
 	t->role = dir == DIR_RX ? ROLE_SERVER : ROLE_CLIENT;
 	c->rec.protocol = PROTOCOL_TLS;
 	c->rec.cgroup = bpf_get_current_cgroup_id();

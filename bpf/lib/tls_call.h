@@ -7,6 +7,53 @@
 
 #include "tls.h"
 
+// tls_hooked returns since when all hooks of the file are there whose function is being entered, 0 if some are still to come. Before
+// 5.15 the kernel does not say which file it is.
+static __always_inline __u64 tls_hooked(void *ctx)
+{
+	const __u64 *since;
+	__u64 file;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
+		return 1;
+	file = bpf_get_attach_cookie(ctx);
+	since = bpf_map_lookup_elem(&hooked, &file);
+	return since ? *since : 0;
+}
+
+// tls_judge finds out whether the plaintext of a connection is seen from its first byte on: it is if its library was hooked before
+// the ClientHello, or if nothing has passed yet.
+static __always_inline void tls_judge(struct tls_socket *t, __u64 sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	bool whole = t->begun == TLS_BEGUN ? t->since > t->hooked : !t->begun && !BPF_CORE_READ(tp, bytes_sent);
+
+	t->wary = whole ? TLS_WHOLE : TLS_UNHEARD;
+}
+
+// tls_alien tells whether plaintext belongs to no exchange that can be told right: a response to nothing that was seen, or
+// what a client sends on a connection that was found in the middle, before a response shows that it is no rest of a request.
+static __always_inline bool tls_alien(struct tls_socket *t, struct conn *c, __u32 dir)
+{
+	__u8 role = t->role ? t->role : c->side;
+
+	if (t->wary == TLS_UNJUDGED)
+		tls_judge(t, c->sk);
+	if (c->open != OPEN_NONE)
+		return false;
+	if (role && dir == (role == ROLE_CLIENT ? DIR_RX : DIR_TX)) {
+		if (t->wary == TLS_UNHEARD)
+			t->wary = TLS_HEARD;
+		return true;
+	}
+	if (t->wary == TLS_WHOLE || c->spoke)
+		return false;
+	if (t->wary == TLS_UNHEARD)
+		return true;
+	t->wary = TLS_UNHEARD; // should it be none after all
+	return false;
+}
+
 // tls_plaintext hands plaintext to the core.
 static __always_inline void tls_plaintext(struct tls_socket *t, struct conn *c, __u32 dir, __u64 buffer, __u32 at, __u32 len)
 {
@@ -14,6 +61,11 @@ static __always_inline void tls_plaintext(struct tls_socket *t, struct conn *c, 
 
 	if (c->opaque || !len)
 		return;
+	if (tls_alien(t, c, dir)) {
+		c->primed &= ~(1 << dir);
+		exchange_abandon(c, dir);
+		return;
+	}
 	if (c->open == OPEN_NONE) {
 		c->rec.flags &= ~EXCHANGE_KEYED;
 		if (t->keyed && t->known[dir])
@@ -204,11 +256,14 @@ static __always_inline struct tls_call *tls_push(struct tls_thread *h, __u64 obj
 // `result` is where the function says how much it moved, or 0 if it returns that.
 static __always_inline void tls_enter(void *regs, __u8 kind, __u8 library, __u64 result)
 {
-	__u64 id = bpf_get_current_pid_tgid(), object = tls_register(regs, 0), sk, received;
+	__u64 id = bpf_get_current_pid_tgid(), object = tls_register(regs, 0), hooked, sk, received;
 	struct tls_thread *h;
 	struct tls_call *call;
 
 	if (!process_observed(process_find(id >> 32)))
+		return;
+	hooked = tls_hooked(regs);
+	if (!hooked)
 		return;
 	h = tls_thread_make(id);
 	if (!h)
@@ -223,12 +278,13 @@ static __always_inline void tls_enter(void *regs, __u8 kind, __u8 library, __u64
 	call->size = tls_register(regs, 2);
 	call->result = result;
 	call->stack = tls_stack(regs);
+	call->hooked = hooked;
 	call->kind = kind;
 	call->library = library;
 	call->offered = 0;
 	sk = tls_joined(object, id >> 32);
 	if (!sk && received && tls_awaited(received, id)) {
-		tls_join(received, object, id >> 32, library | TLS_BY_MEMORY);
+		tls_join(received, object, id >> 32, library | TLS_BY_MEMORY, hooked);
 		sk = received;
 	}
 	if (sk && kind == TLS_WRITE)

@@ -140,6 +140,7 @@ struct conn {
 	__u64 before;     // `owner` before what is being looked at
 	__u32 wire_shift; // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
 	__u8 proc_flags;
+	__u8 side;         // enum exchange_role of the end that opened it or not; 0: not known
 	__u8 last;         // its client has said that it ends with the open exchange (FastCGI)
 	__u16 request_id;  // of the open exchange, in FastCGI
 	__u16 tries;       // bytes that were not HTTP before any that were
@@ -280,6 +281,14 @@ enum tls_begun {
 	TLS_MIDWAY, // found in the middle
 };
 
+// Whether the plaintext of a connection has been seen from its first byte on. If not, what is seen of it begins anywhere.
+enum tls_wary {
+	TLS_UNJUDGED,
+	TLS_WHOLE,
+	TLS_UNHEARD, // found in the middle, and no response has passed since
+	TLS_HEARD,   // one has: what is sent in the other direction now is a request
+};
+
 // What is known of a TLS connection besides its ciphertext (a struct conn of the tier) and its plaintext (another).
 struct tls_socket {
 	__u64 object;   // of the library that holds its keys; 0: not known
@@ -292,6 +301,8 @@ struct tls_socket {
 	__u8 role;      // enum exchange_role; 0: not known
 	__u8 version;   // 12 or 13; 0: not known
 	__u8 keyed;     // the plaintext's connection has a wire key
+	__u8 joined;    // has been joined before
+	__u8 wary;      // enum tls_wary
 	__u8 known[2];  // by direction: `shift` is valid
 	__u8 late;      // plaintext from `late_at` on was taken for sending before it was known where its record begins
 	__u16 overhead; // of a record over its plaintext; 0: not known
@@ -304,6 +315,8 @@ struct tls_socket {
 	struct tls_record pending[TLS_PENDING_MAX];
 	struct tls_walk walk[2];
 	__u64 told;   // when the connection was last reported
+	__u64 since;  // when its ClientHello passed
+	__u64 hooked; // since when all that its library does is seen
 	__u64 dialed; // of the connection: see there
 };
 
@@ -325,6 +338,7 @@ struct tls_call {
 	__u64 size;
 	__u64 result; // where the number of bytes is returned; 0: by value
 	__u64 stack;  // stack pointer as it is after the return
+	__u64 hooked; // since when all hooks of its file are there
 	__u8 kind;
 	__u8 library;
 	__u8 offered; // TLS_WRITE: the core has seen the buffer

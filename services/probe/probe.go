@@ -132,10 +132,13 @@ func (p *probe) watch(ctx context.Context) error {
 	return w.Run(ctx)
 }
 
-// ready tells why no exchange would reach the bus now.
+// ready tells why not every exchange would reach the bus now.
 func (p *probe) ready() error {
 	if !p.observing.Load() {
 		return errors.New("not attached to the kernel")
+	}
+	if !p.hooks.Ready() {
+		return errors.New("TLS libraries and Go programs that run already are not all hooked yet")
 	}
 	return p.bus.Ready()
 }

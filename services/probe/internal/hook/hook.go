@@ -44,6 +44,7 @@ type Hooks struct {
 	log    *slog.Logger
 	queue  chan uint32
 	hooked atomic.Int64
+	caught atomic.Bool
 
 	files map[fileID]*file // belongs to Run
 }
@@ -70,11 +71,18 @@ func (h *Hooks) Look(pid uint32) {
 // Files returns how many files are hooked.
 func (h *Hooks) Files() int { return int(h.hooked.Load()) }
 
+// Ready tells whether the processes that somebody had asked about when Run began have been looked at.
+func (h *Hooks) Ready() bool { return h.caught.Load() }
+
 // Run hooks what processes use until ctx ends; then it takes all hooks away.
 func (h *Hooks) Run(ctx context.Context) error {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	defer h.forgetAll()
+	for n := len(h.queue); n > 0 && ctx.Err() == nil; n-- {
+		h.look(<-h.queue)
+	}
+	h.caught.Store(true)
 	for {
 		select {
 		case <-ctx.Done():

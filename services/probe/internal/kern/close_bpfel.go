@@ -24,6 +24,7 @@ const (
 	closeMapDrops          = "drops"
 	closeMapHalves         = "halves"
 	closeMapHeirs          = "heirs"
+	closeMapHooked         = "hooked"
 	closeMapOwners         = "owners"
 	closeMapPipeline       = "pipeline"
 	closeMapProcessSpace   = "process_space"
@@ -100,6 +101,7 @@ type closeMapSpecs struct {
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -150,6 +152,7 @@ type closeMaps struct {
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Hooked       *ebpf.Map `ebpf:"hooked"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -172,6 +175,7 @@ func (m *closeMaps) Close() error {
 		m.Drops,
 		m.Halves,
 		m.Heirs,
+		m.Hooked,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,

@@ -24,6 +24,7 @@ const (
 	close_by_addrMapDrops          = "drops"
 	close_by_addrMapHalves         = "halves"
 	close_by_addrMapHeirs          = "heirs"
+	close_by_addrMapHooked         = "hooked"
 	close_by_addrMapOwners         = "owners"
 	close_by_addrMapPipeline       = "pipeline"
 	close_by_addrMapProcessSpace   = "process_space"
@@ -100,6 +101,7 @@ type close_by_addrMapSpecs struct {
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -150,6 +152,7 @@ type close_by_addrMaps struct {
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Hooked       *ebpf.Map `ebpf:"hooked"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -172,6 +175,7 @@ func (m *close_by_addrMaps) Close() error {
 		m.Drops,
 		m.Halves,
 		m.Heirs,
+		m.Hooked,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,

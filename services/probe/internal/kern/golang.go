@@ -3,11 +3,8 @@
 package kern
 
 import (
-	"errors"
 	"fmt"
 	"io"
-
-	"github.com/cilium/ebpf/link"
 )
 
 // Goroutines tell where the goroutines of a process keep their ids; offsets are in bytes. The zero value: not known, and no exchange
@@ -42,24 +39,29 @@ type GoFuncs struct {
 
 // HookGo hooks functions of a Go program until the result is closed, in every process that runs the file. They do their work only in
 // processes that are observed.
-func (k *Kern) HookGo(file string, f GoFuncs) (io.Closer, error) {
-	exe, err := link.OpenExecutable(file)
+func (k *Kern) HookGo(path string, f GoFuncs) (_ io.Closer, err error) {
+	file, err := k.openFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("hook Go program: %w", err)
 	}
-	var hooks closers
+	defer func() {
+		if err != nil {
+			_ = file.Close()
+		}
+	}()
 	for _, h := range f.hooks() {
 		p := k.programs[h.program]
 		if p == nil {
-			return nil, errors.Join(fmt.Errorf("hook Go program: %s is not loaded", h.program), hooks.Close())
+			return nil, fmt.Errorf("hook Go program: %s is not loaded", h.program)
 		}
-		l, err := exe.Uprobe(h.program, p, &link.UprobeOptions{Address: h.at})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("hook Go program: %w", err), hooks.Close())
+		if err := file.hook(p, h.program, h.at, false); err != nil {
+			return nil, fmt.Errorf("hook Go program: %w", err)
 		}
-		hooks = append(hooks, l)
 	}
-	return hooks, nil
+	if err := file.begin(); err != nil {
+		return nil, err
+	}
+	return file, nil
 }
 
 type goHook struct {

@@ -25,6 +25,7 @@ const (
 	golangMapGoReads        = "go_reads"
 	golangMapHalves         = "halves"
 	golangMapHeirs          = "heirs"
+	golangMapHooked         = "hooked"
 	golangMapOwners         = "owners"
 	golangMapPipeline       = "pipeline"
 	golangMapProcessSpace   = "process_space"
@@ -108,6 +109,7 @@ type golangMapSpecs struct {
 	GoReads      *ebpf.MapSpec `ebpf:"go_reads"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -161,6 +163,7 @@ type golangMaps struct {
 	GoReads      *ebpf.Map `ebpf:"go_reads"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Hooked       *ebpf.Map `ebpf:"hooked"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -184,6 +187,7 @@ func (m *golangMaps) Close() error {
 		m.GoReads,
 		m.Halves,
 		m.Heirs,
+		m.Hooked,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,

@@ -42,22 +42,41 @@ func relay(t testing.TB, k *Kern, file string, args ...string) string {
 // launch runs testdata/relay, with its functions hooked. It returns its address and process.
 func launch(t testing.TB, k *Kern, file string, args ...string) (address string, pid uint32, p *goexe.Program) {
 	t.Helper()
+	p, funcs := goFuncs(t, file)
+	hooks, err := k.HookGo(file, funcs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := hooks.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	address, pid = run(t, file, args...)
+	return address, pid, p
+}
+
+// goFuncs finds what there is to hook in a program.
+func goFuncs(t testing.TB, file string) (*goexe.Program, GoFuncs) {
+	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	p, err = goexe.Read(f)
+	p, err := goexe.Read(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := k.HookGo(file, GoFuncs{
+	return p, GoFuncs{
 		RoundTrip: p.Funcs[goexe.RoundTrip].Entry, TLSWrite: p.Funcs[goexe.TLSWrite].Entry,
 		TLSRead: p.Funcs[goexe.TLSRead].Entry, TLSCopy: p.Funcs[goexe.TLSRead].Copy,
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
+}
+
+// run runs testdata/relay. It returns its address and process.
+func run(t testing.TB, file string, args ...string) (address string, pid uint32) {
+	t.Helper()
 	c := exec.Command(file, args...)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
@@ -70,15 +89,12 @@ func launch(t testing.TB, k *Kern, file string, args ...string) (address string,
 	t.Cleanup(func() {
 		_ = c.Process.Kill()
 		_ = c.Wait()
-		if err := hooks.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(line), uint32(c.Process.Pid), p
+	return strings.TrimSpace(line), uint32(c.Process.Pid)
 }
 
 // TestGoroutines runs servers built by every version of Go that is here, which make requests while they serve some: each request is

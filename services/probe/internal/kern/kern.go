@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -81,6 +82,7 @@ type Kern struct {
 	links    []link.Link
 	reader   *ringbuf.Reader
 	degraded []string
+	files    atomic.Uint64 // hooked so far
 }
 
 // Load loads and attaches the programs. From its return on, processes are observed, except the caller; records gather in

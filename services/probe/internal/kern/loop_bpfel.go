@@ -24,6 +24,7 @@ const (
 	loopMapDrops          = "drops"
 	loopMapHalves         = "halves"
 	loopMapHeirs          = "heirs"
+	loopMapHooked         = "hooked"
 	loopMapOwners         = "owners"
 	loopMapPipeline       = "pipeline"
 	loopMapProcessSpace   = "process_space"
@@ -98,6 +99,7 @@ type loopMapSpecs struct {
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -148,6 +150,7 @@ type loopMaps struct {
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Hooked       *ebpf.Map `ebpf:"hooked"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -170,6 +173,7 @@ func (m *loopMaps) Close() error {
 		m.Drops,
 		m.Halves,
 		m.Heirs,
+		m.Hooked,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,

@@ -24,6 +24,7 @@ const (
 	sweepMapDrops          = "drops"
 	sweepMapHalves         = "halves"
 	sweepMapHeirs          = "heirs"
+	sweepMapHooked         = "hooked"
 	sweepMapOwners         = "owners"
 	sweepMapPipeline       = "pipeline"
 	sweepMapProcessSpace   = "process_space"
@@ -99,6 +100,7 @@ type sweepMapSpecs struct {
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -150,6 +152,7 @@ type sweepMaps struct {
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Hooked       *ebpf.Map `ebpf:"hooked"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -172,6 +175,7 @@ func (m *sweepMaps) Close() error {
 		m.Drops,
 		m.Halves,
 		m.Heirs,
+		m.Hooked,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,

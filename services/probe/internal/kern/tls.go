@@ -8,9 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"sync"
-
-	"github.com/cilium/ebpf/link"
 )
 
 // tlsFunctions names the functions of TLS libraries that are hooked, and what runs at their entry and return. Their objects'
@@ -43,14 +40,13 @@ var errNoTLS = errors.New("hooks of TLS libraries are not loaded")
 // AttachTLS hooks functions of a file for every process that has it mapped, now or later. offsets are where in the file its
 // functions begin; names that TLSFunctions does not return are ignored. Closing the result takes the hooks away again.
 func (k *Kern) AttachTLS(path string, offsets map[string]uint64) (_ io.Closer, err error) {
-	file, err := link.OpenExecutable(path)
+	file, err := k.openFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("hook TLS library: %w", err)
 	}
-	var hooks closers
 	defer func() {
 		if err != nil {
-			_ = hooks.Close()
+			_ = file.Close()
 		}
 	}()
 	functions := tlsFunctions()
@@ -63,32 +59,17 @@ func (k *Kern) AttachTLS(path string, offsets map[string]uint64) (_ io.Closer, e
 			if program == "" {
 				continue
 			}
-			attach, p := file.Uprobe, k.programs[program]
-			if program == f.leave {
-				attach = file.Uretprobe
-			}
+			p := k.programs[program]
 			if p == nil {
 				return nil, errNoTLS
 			}
-			l, err := attach(name, p, &link.UprobeOptions{Address: offsets[name]})
-			if err != nil {
+			if err := file.hook(p, name, offsets[name], program == f.leave); err != nil {
 				return nil, fmt.Errorf("hook %s of %s: %w", name, path, err)
 			}
-			hooks = append(hooks, l)
 		}
 	}
-	return hooks, nil
-}
-
-// closers closes all of them, at the same time: for each hook the kernel waits until nobody can be in its program any more.
-type closers []io.Closer
-
-func (c closers) Close() error {
-	errs := make([]error, len(c))
-	var all sync.WaitGroup
-	for i, one := range c {
-		all.Go(func() { errs[i] = one.Close() })
+	if err := file.begin(); err != nil {
+		return nil, err
 	}
-	all.Wait()
-	return errors.Join(errs...)
+	return file, nil
 }
