@@ -22,7 +22,6 @@ func BenchmarkRead(b *testing.B) {
 
 func benchmarkRead(b *testing.B, perSecond int) {
 	k := load(b, Options{DefaultIgnore: true})
-	defer k.Close()
 	g, err := k.NewGenerator(Exchange{Role: Server, Status: 200}, make([]byte, 200), make([]byte, 120))
 	if err != nil {
 		b.Fatal(err)

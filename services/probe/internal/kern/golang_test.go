@@ -277,7 +277,6 @@ func BenchmarkGoHooks(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			k := load(b, Options{DefaultIgnore: true})
-			defer k.Close()
 			stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 			if err != nil {
 				b.Fatal(err)

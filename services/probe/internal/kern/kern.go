@@ -37,7 +37,6 @@ type Options struct {
 
 	hooks   []hook   // of the tier, as this kernel names them
 	without []string // programs whose hook this kernel does not have
-	bare    bool     // nothing beside the tier itself
 	salt    uint64   // of the ids of exchanges over unix sockets
 }
 
@@ -137,9 +136,6 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 		}
 	}
 	for _, extra := range extras() {
-		if o.bare {
-			break
-		}
 		if err := k.loadObject(extra.object, o); err != nil {
 			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", extra.gives, err))
 		}

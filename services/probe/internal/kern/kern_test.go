@@ -8,12 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
-	"strings"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"go.uber.org/goleak"
 )
 
@@ -127,7 +127,8 @@ func start(t *testing.T, o Options) (*Kern, *recorder) {
 	t.Helper()
 	o.DefaultIgnore = true
 	k := load(t, o)
-	if err := k.Decide(uint32(os.Getpid()), Verdict{Observe: true}); err != nil {
+	self := uint32(os.Getpid())
+	if err := k.Decide(self, Verdict{Observe: true}); err != nil {
 		t.Fatal(err)
 	}
 	r := &recorder{}
@@ -139,17 +140,41 @@ func start(t *testing.T, o Options) (*Kern, *recorder) {
 		if err := <-done; err != nil {
 			t.Errorf("read: %v", err)
 		}
-		if err := k.Close(); err != nil {
-			t.Errorf("close: %v", err)
+		if err := k.Decide(self, Verdict{}); err != nil {
+			t.Error(err)
 		}
 	})
 	return k, r
 }
 
-// load skips the test where the privileges are missing, unless REQUIRE_BPF says that they must not be.
+// kept are the programs that all tests of a tier share if TEST_KEEP is set: in an emulated machine it takes minutes to load them.
+var kept = map[string]*Kern{} //nolint:gochecknoglobals // as long as the process
+
+// renew makes kept programs as good as loaded anew: nothing in the ring, nothing counted.
+func (k *Kern) renew(t testing.TB) {
+	t.Helper()
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := k.Read(over, &recorder{}); err != nil {
+		t.Fatal(err)
+	}
+	zeros := make([]uint64, ebpf.MustPossibleCPU())
+	for i := range dropReasons() {
+		if err := k.maps["drops"].Put(uint32(i), zeros); err != nil { //nolint:gosec // a small index
+			t.Fatal(err)
+		}
+	}
+}
+
+// load loads programs until the test ends. It skips the test where the privileges are missing, unless REQUIRE_BPF says that they
+// must not be.
 func load(t testing.TB, o Options) *Kern {
 	t.Helper()
-	o.bare = os.Getenv("TEST_BARE") != "" // where loading takes long and the tiers alone are tested
+	keep := os.Getenv("TEST_KEEP") != "" && reflect.DeepEqual(o, Options{Tier: o.Tier, DefaultIgnore: true})
+	if k := kept[o.Tier]; keep && k != nil {
+		k.renew(t)
+		return k
+	}
 	k, err := Load(o)
 	if missing := (*MissingError)(nil); errors.As(err, &missing) && os.Getenv("REQUIRE_BPF") == "" {
 		t.Skip(err)
@@ -162,16 +187,29 @@ func load(t testing.TB, o Options) *Kern {
 		}
 		t.Fatal(err)
 	}
+	if keep {
+		kept[o.Tier] = k
+		return k
+	}
+	t.Cleanup(func() {
+		if err := k.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
 	return k
 }
 
-// eachTier runs a test once per tier. A tier whose hooks this kernel does not have is skipped, unless REQUIRE_TIERS names it.
+// eachTier runs a test once per tier, or for the tier REQUIRE_TIER alone. Another one whose hooks this kernel does not have is
+// skipped.
 func eachTier(t *testing.T, run func(t *testing.T, tier string)) {
 	t.Helper()
-	required := strings.Fields(os.Getenv("REQUIRE_TIERS"))
+	required := os.Getenv("REQUIRE_TIER")
 	for _, tier := range tiers() {
+		if required != "" && required != tier.name {
+			continue
+		}
 		t.Run(tier.name, func(t *testing.T) {
-			if err := tier.impossible(); err != nil && !slices.Contains(required, tier.name) {
+			if err := tier.impossible(); err != nil && required == "" {
 				t.Skip(err)
 			}
 			run(t, tier.name)
