@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// Tier kprobe: the functions of tier fentry, for kernels and machines without trampolines.
+// Tier kprobe: the functions of tier fentry, for kernels and machines without trampolines. What nothing that is called on the way
+// tells of sends and receives on unix sockets, tracepoints at their ends do.
 
 #include "lib/conns_by_addr.h"
 #include "lib/msg.h"
@@ -74,5 +75,37 @@ SEC("kprobe/tcp_cleanup_rbuf")
 int on_copied(void *ctx)
 {
 	msg_copied(kprobe_sock(ctx), kprobe_arg(ctx, 1));
+	return 0;
+}
+
+SEC("kprobe/unix_stream_sendmsg")
+int on_unix_send(void *ctx)
+{
+	struct msghdr *msg = (struct msghdr *)kprobe_arg(ctx, 1);
+
+	msg_unix_begin((struct socket *)kprobe_arg(ctx, 0), msg, kprobe_arg(ctx, 2), DIR_TX, BPF_CORE_READ(msg, msg_flags));
+	return 0;
+}
+
+SEC("kprobe/unix_stream_recvmsg")
+int on_unix_receive(void *ctx)
+{
+	msg_unix_begin((struct socket *)kprobe_arg(ctx, 0), (struct msghdr *)kprobe_arg(ctx, 1), kprobe_arg(ctx, 2), DIR_RX,
+		       kprobe_arg(ctx, 3));
+	return 0;
+}
+
+// For sockets of every kind, as are the next ones.
+SEC("raw_tp/sock_send_length")
+int on_unix_sent(struct bpf_raw_tracepoint_args *ctx)
+{
+	msg_unix_end(DIR_TX, (int)ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sock_recv_length")
+int on_unix_received(struct bpf_raw_tracepoint_args *ctx)
+{
+	msg_unix_end(DIR_RX, (int)ctx->args[1]);
 	return 0;
 }

@@ -57,6 +57,11 @@ func (h hook) missing() error {
 		if function(h.name) == nil {
 			return fmt.Errorf("this kernel has no function %s", h.name)
 		}
+		if h.with != "" {
+			if err := (hook{name: h.with}).missing(); err != nil {
+				return err
+			}
+		}
 		if h.kind == kprobe {
 			return kprobesMissing()
 		}

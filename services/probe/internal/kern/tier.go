@@ -31,6 +31,7 @@ type hook struct {
 	kind    hookKind
 	name    string // of the tracepoint or function
 	older   string // name of the function where there is none of that name
+	with    string // tracepoint without which it is of no use
 	vital   bool   // without it nothing is seen, or what is seen is wrong
 	gone    bool   // newer kernels have no such function and need none
 	gives   string // what is missing without it
@@ -62,7 +63,7 @@ func tiers() []tier {
 	}, {
 		name:    TierKprobe,
 		objects: []object{{"kprobe", loadKprobe}, byAddr, process},
-		hooks:   slices.Concat(messages(kprobe, "tcp_push"), closes(rawTracepoint), life()),
+		hooks:   slices.Concat(messages(kprobe, "tcp_push"), unixEntries(), closes(rawTracepoint), life()),
 	}, {
 		name:    TierSyscall,
 		objects: []object{{"syscall", loadSyscall}, byAddr, process},
@@ -109,6 +110,20 @@ func unixMessages() []hook {
 		{program: "on_unix_sent", kind: trampoline, name: "unix_stream_sendmsg", gives: "how much is sent on unix sockets"},
 		{program: "on_unix_receive", kind: trampoline, name: "unix_stream_recvmsg", gives: "where what is received on unix sockets goes"},
 		{program: "on_unix_received", kind: trampoline, name: "unix_stream_recvmsg", gives: "what is received on unix sockets"},
+	}
+}
+
+// unixEntries are the same functions where only their beginnings can be hooked, and the tracepoints behind them (6.3).
+func unixEntries() []hook {
+	const sent, received = "sock_send_length", "sock_recv_length"
+	return []hook{
+		{program: "on_unix_send", kind: kprobe, name: "unix_stream_sendmsg", with: sent, gives: "what is sent on unix sockets"},
+		{program: "on_unix_sent", name: sent, gives: "how much is sent on unix sockets"},
+		{
+			program: "on_unix_receive", kind: kprobe, name: "unix_stream_recvmsg", with: received,
+			gives: "where what is received on unix sockets goes",
+		},
+		{program: "on_unix_received", name: received, gives: "what is received on unix sockets"},
 	}
 }
 
