@@ -107,7 +107,7 @@ func (o object) examine(opts Options, refusals map[string]error) {
 		spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
 		c, err := ebpf.NewCollection(spec)
 		if err != nil {
-			refusals[name] = err
+			refusals[name] = tooOld(err)
 			continue
 		}
 		c.Close()

@@ -2,6 +2,8 @@
 
 package kern
 
+import "github.com/cilium/ebpf/link"
+
 // dropReasons names the counters of the kernel side, in the order of enum drop_reason in bpf/record.h. lost tells that a
 // record is missing; the others make a record poorer.
 func dropReasons() []dropReason {
@@ -30,7 +32,8 @@ type dropReason struct {
 // LostProcessRecord is the reason under which lost changes of processes are counted.
 const LostProcessRecord = "ring_full_process"
 
-// missedRuns is the reason for hooks that the kernel did not run, because one was running on that CPU already.
+// missedRuns is the reason for hooks that the kernel did not run, because one was running on that CPU already. Kernels before 6.7
+// do not count those of kprobes.
 const missedRuns = "hook_recursion"
 
 // Drops returns how many records were lost in the kernel since Load, by reason. A counter never falls.
@@ -41,7 +44,23 @@ func (k *Kern) Drops() map[string]uint64 {
 			counts[missedRuns] += stats.RecursionMisses
 		}
 	}
+	for _, l := range k.links {
+		counts[missedRuns] += missed(l)
+	}
 	return counts
+}
+
+// missed returns how often a kprobe was passed over before its program was asked, which the program does not know.
+func missed(l link.Link) uint64 {
+	info, err := l.Info()
+	if err != nil {
+		return 0 // not every kind of link is known to old kernels
+	}
+	event := info.PerfEvent()
+	if event == nil || event.Kprobe() == nil {
+		return 0
+	}
+	return event.Kprobe().Missed
 }
 
 // Blemishes returns how often, since Load, a record is poorer than it should be, by reason.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 )
 
 // ErrNoBTF says that the kernel does not describe its types, without which no program can be fitted to it.
@@ -28,6 +29,19 @@ type LoadError struct {
 	// Log is what the verifier had to say; all of it with Options.VerifierLog, else a few lines.
 	Log []string
 	err error
+}
+
+// oldest is the first kernel whose verifier takes functions that are handed memory, as all programs have them. Others may have it
+// by themselves, so a version is said to be too old only when it has refused something.
+const oldest = 5<<16 | 13<<8
+
+// tooOld adds to a refusal what it comes from on an old kernel.
+func tooOld(refusal error) error {
+	version, err := features.LinuxVersionCode()
+	if refusal == nil || err != nil || version >= oldest {
+		return refusal
+	}
+	return fmt.Errorf("kernel %d.%d is too old, 5.13 is needed: %w", version>>16, version>>8&0xff, refusal)
 }
 
 func newLoadError(tier string, err error) *LoadError {

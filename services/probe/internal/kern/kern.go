@@ -169,7 +169,7 @@ func (k *Kern) loadObject(o object, opts Options) error {
 		MapReplacements: shared, Programs: ebpf.ProgramOptions{LogLevel: log},
 	})
 	if err != nil {
-		return err
+		return tooOld(err)
 	}
 	defer c.Close()
 	for name := range c.Maps {
