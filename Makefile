@@ -109,7 +109,7 @@ accuracy: ## Compare what the probe reports with what happened, for docs/accurac
 	go run ./test/accuracy -v -out docs/accuracy.md $(ARGS)
 
 .PHONY: accuracy-kernels
-accuracy-kernels: ## The same for the other tiers, reduced, on emulated kernels (KERNELS='6.1 6.12 7.2'); half an hour
+accuracy-kernels: ## The same, reduced, on emulated kernels (KERNELS='6.1 6.12 7.2'), for docs/accuracy-kernels.md; an hour
 	hack/deps accuracy
 	hack/deps kernels
 	hack/accuracy-kernels $(or $(KERNELS),6.1 6.12 7.2)

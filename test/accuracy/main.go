@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
-		return update(*out, sections(string(page)))
+		return update(*out, kernelsPreface, sections(string(page)))
 	case *prepare != "":
 		return build(ctx, *prepare, c)
 	}
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		s := r.section(ctx)
 		if *out == "" {
 			fmt.Fprint(stdout, s.text)
-		} else if err := update(*out, []section{s}); err != nil {
+		} else if err := update(*out, preface, []section{s}); err != nil {
 			return err
 		}
 	}

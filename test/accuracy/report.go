@@ -41,7 +41,17 @@ request and response, side of the connection, outcome, reason of a reset and TLS
 yield nothing. An exchange too many is a fault as well. 10 MB bodies are done a fiftieth as often, and a
 tenth as often what is slow: clients that read their certificates anew for each connection, and servers that cannot wait to be reset.
 
-This page is written by the runs; the figures are theirs. Bytes are those of HTTP: with TLS, of the plaintext.
+This page is written by the runs; the figures are theirs. Bytes are those of HTTP: with TLS, of the plaintext. [Other
+kernels](accuracy-kernels.md) have a page of their own.
+
+`
+
+// kernelsPreface is for the page that runs on other kernels are merged into.
+const kernelsPreface = `# Accuracy on other kernels
+
+[Accuracy](accuracy.md) says what is compared. Here it is done on kernels of Debian in emulated machines (` + "`make accuracy-kernels`" + `), with one
+processor that is some thirty times as slow as a real one: with fewer servers and clients, fewer exchanges, and without TLS. The probe is the whole one, with all that it
+loads beside a tier. This page is written by the runs; the figures are theirs.
 
 `
 
@@ -218,7 +228,7 @@ func sections(page string) []section {
 }
 
 // update puts sections into the page at path, each in place of the one of the same title.
-func update(path string, fresh []section) error {
+func update(path, preface string, fresh []section) error {
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
