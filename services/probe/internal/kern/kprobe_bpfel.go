@@ -24,6 +24,7 @@ const (
 	kprobeMapDrops           = "drops"
 	kprobeMapHalves          = "halves"
 	kprobeMapHeirs           = "heirs"
+	kprobeMapHooked          = "hooked"
 	kprobeMapOwners          = "owners"
 	kprobeMapPipeline        = "pipeline"
 	kprobeMapProcessSpace    = "process_space"
@@ -116,6 +117,7 @@ type kprobeMapSpecs struct {
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -168,6 +170,7 @@ type kprobeMaps struct {
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Hooked       *ebpf.Map `ebpf:"hooked"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -190,6 +193,7 @@ func (m *kprobeMaps) Close() error {
 		m.Drops,
 		m.Halves,
 		m.Heirs,
+		m.Hooked,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,

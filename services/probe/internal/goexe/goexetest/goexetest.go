@@ -12,7 +12,7 @@ import (
 )
 
 // Toolchains returns the go commands on this machine, by version as "1.22": the one that runs the test, Debian's, and, if GO_TOOLCHAINS
-// is "all", those that GOTOOLCHAIN has fetched before. Nothing is fetched.
+// is "all", those that GOTOOLCHAIN has fetched before. If it is "path", only the first one. Nothing is fetched.
 func Toolchains(t testing.TB) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -22,8 +22,11 @@ func Toolchains(t testing.TB) map[string]string {
 	}
 	dirs, _ := filepath.Glob("/usr/lib/go-1.*")
 	var fetched []string
-	if os.Getenv("GO_TOOLCHAINS") == "all" {
+	switch os.Getenv("GO_TOOLCHAINS") {
+	case "all":
 		fetched, _ = filepath.Glob(filepath.Join(strings.TrimSpace(string(cache)), "golang.org/toolchain@*"))
+	case "path":
+		dirs = nil
 	}
 	for _, command := range append([]string{"go"}, append(dirs, fetched...)...) {
 		if command != "go" {
