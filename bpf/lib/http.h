@@ -110,6 +110,8 @@ static __always_inline void http_header(struct conn *c, struct stream *s, const 
 {
 	__u64 a = load8(w, at) | LOWER, b = load8(w, at + 8) | LOWER;
 
+	for (int i = 0; i < 4 && http_space(load1(w, stop - 1)); i++)
+		stop--;
 	if (a == word('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
 		if ((b & first_bytes(7)) != word('l', 'e', 'n', 'g', 't', 'h', ':', 0))
 			return;
@@ -183,10 +185,7 @@ __noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop)
 	whole = !(s->facts & FACT_LONG_LINE);
 	s->facts &= ~FACT_LONG_LINE;
 	if (s->state == STREAM_CHUNK_LINE) {
-		if (whole)
-			http_chunk_line(s, dir, at);
-		else
-			s->state = STREAM_LOST;
+		http_chunk_line(s, dir, at);
 		return s->state == STREAM_TRAILER;
 	}
 	if (stop > at && load1(w, stop - 1) == '\r')
@@ -215,12 +214,15 @@ static __always_inline bool http_dull(const struct stream *s, __u64 first, __u32
 	       !http_header_wanted(first);
 }
 
-// http_keep keeps the unfinished line [at, end) for the next piece, or forgets it if it is too long to be of interest.
+// http_keep keeps the unfinished line [at, end) for the next piece, or forgets it if it is too long to be of interest. Of the
+// line before a chunk the beginning is enough.
 static __always_inline void http_keep(struct stream *s, const struct window *w, __u32 at, __u32 end)
 {
 	__u32 n = end - at;
 
 	s->carry = 0;
+	if (n > CARRY_MAX && s->state == STREAM_CHUNK_LINE)
+		n = CARRY_MAX;
 	if (n > CARRY_MAX || (s->facts & FACT_LONG_LINE)) {
 		if (n)
 			s->facts |= FACT_LONG_LINE;

@@ -42,8 +42,7 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 		return fmt.Errorf("wait for ring: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = ring.SetReadDeadline(time.Now()) })()
-	r := ringReader{Kern: k, sink: sink, record: ringbuf.Record{RawSample: make([]byte, 0, 4096)}}
-	k.reader.SetDeadline(time.Unix(1, 0)) // never wait
+	r := k.newRingReader(sink)
 	var swept time.Time
 	for interval := pollEvery; ; interval = min(2*interval, restEvery) {
 		if r.n > 0 {
@@ -102,6 +101,11 @@ type ringReader struct {
 	record ringbuf.Record
 	n      int   // records since the last deadline
 	err    error // that ends Read
+}
+
+func (k *Kern) newRingReader(sink Sink) ringReader {
+	k.reader.SetDeadline(time.Unix(1, 0)) // never wait
+	return ringReader{Kern: k, sink: sink, record: ringbuf.Record{RawSample: make([]byte, 0, 4096)}}
 }
 
 // drain hands over what is in the ring. It reports whether reading is over.
