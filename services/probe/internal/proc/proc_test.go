@@ -262,6 +262,17 @@ func TestExecSeesThatAPidHasANewOwner(t *testing.T) {
 	}
 }
 
+// TestExecOfAZombie: what has ended and is not waited for yet has a directory, but no executable.
+func TestExecOfAZombie(t *testing.T) {
+	t.Parallel()
+	table, root := fakeTable(t)
+	fakeProc(t, root, 10, map[string]string{"stat": statLine(10, 1, "curl", 500)})
+	p := table.Exec(Exec{PID: 10, StartNanos: 5e9, BootNanos: 6e9, Filename: []byte("/bin/curl"), Command: []byte("curl")})
+	if got := p.Info.GetExecutable(); got != "/bin/curl" || !p.Ended() {
+		t.Errorf("executable %q, ended %t, want /bin/curl and ended", got, p.Ended())
+	}
+}
+
 func TestTableIsBounded(t *testing.T) {
 	t.Parallel()
 	table, _ := fakeTable(t)

@@ -236,7 +236,7 @@ func (t *Table) read(pid uint32, e *Exec) (*eventv1.Process, error) {
 		return nil, errors.New("the process id has a new owner")
 	}
 	executable, err := readExecutable(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel thread has none
+	if err != nil && (e != nil || !errors.Is(err, os.ErrNotExist)) { // a kernel thread has none, nor has what just ended
 		return nil, err
 	}
 	info := &eventv1.Process{
