@@ -120,7 +120,7 @@ static __always_inline void http_header(struct conn *c, struct stream *s, const 
 			at++;
 		http_length(s, w, at);
 	} else if (a == word('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
-		if (b != word('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') || load1(w, at + 17) != ':')
+		if (b != word('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') || (load1(w, at + 16) | 0x20) != 'g' || load1(w, at + 17) != ':')
 			return;
 		// Chunked is always the last coding.
 		if (((load8(w, stop - 7) | LOWER) & first_bytes(7)) == word('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))

@@ -79,7 +79,7 @@ func (w *watcher) lost() map[string]uint64 {
 
 // FuzzConversations has conversations of every kind that HTTP/1.x allows, cut anywhere, and compares what is told of them, byte by byte.
 func FuzzConversations(f *testing.F) {
-	for seed := range uint64(100) {
+	for seed := range uint64(60) {
 		f.Add(seed)
 	}
 	tiers := watchers(f)
