@@ -136,6 +136,14 @@ int on_tls_write(struct pt_regs *ctx)
 	return 0;
 }
 
+// crypto/tls.(*Conn).Close
+SEC("uprobe")
+int on_tls_close(struct pt_regs *ctx)
+{
+	tls_closes(go_register(ctx, 0));
+	return 0;
+}
+
 static __always_inline struct go_reader go_reader(const void *regs)
 {
 	return (struct go_reader){goroutine_at(regs), bpf_get_current_pid_tgid() >> 32};

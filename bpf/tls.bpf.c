@@ -79,6 +79,14 @@ int gnutls_shake(void *ctx)
 	return 0;
 }
 
+// int SSL_shutdown(SSL *), int gnutls_bye(gnutls_session_t, gnutls_close_request_t)
+SEC("uprobe")
+int tls_shutdown(void *ctx)
+{
+	tls_closes(tls_register(ctx, 0));
+	return 0;
+}
+
 // void SSL_free(SSL *), void gnutls_deinit(gnutls_session_t): the next object may have the same address.
 SEC("uprobe")
 int tls_free(void *ctx)

@@ -28,9 +28,11 @@ static __always_inline bool close_begins(int after)
 	return after == TCP_CLOSE || after == TCP_FIN_WAIT1 || after == TCP_LAST_ACK;
 }
 
+// A process that ends TLS says so to its peer, who may be gone by then and answer with a reset, or say the same, which the
+// process never reads: neither takes anything away from an exchange.
 static __always_inline void close_state(struct conn *c, struct sock *sk, int before, int after)
 {
-	bool aborted = after == TCP_CLOSE && close_aborted(sk, before);
+	bool aborted = after == TCP_CLOSE && !c->closing && close_aborted(sk, before);
 
 	if (after != TCP_CLOSE && c->rec.role != ROLE_SERVER)
 		return;

@@ -187,6 +187,16 @@ __noinline int tls_received(__u64 sk, __u64 buffer, __u32 n, __u32 size)
 	return 0;
 }
 
+// tls_closes is called when a process says to its peer that it sends no more.
+static __always_inline void tls_closes(__u64 object)
+{
+	__u64 sk = tls_joined(object, bpf_get_current_pid_tgid() >> 32), key = tls_plain_key(sk);
+	struct conn *c = bpf_map_lookup_elem(&conns_by_addr, &key);
+
+	if (c)
+		c->closing = 1;
+}
+
 // tls_register returns an argument (from 0), the stack pointer as it is after the return, or the returned value.
 #define TLS_STACK  -1
 #define TLS_RETURN -2

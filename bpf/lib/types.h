@@ -149,6 +149,7 @@ struct conn {
 	__u32 next_method; // method of the request the stream is in
 	__u8 shadow;       // the request stream is in a shadow behind the tail
 	__u8 unsettled;    // a request head is complete, and its context is still to be settled
+	__u8 closing;      // the process has said that it sends no more (TLS)
 	// Unix sockets.
 	__u8 far;       // what passes is seen where the other process reads it
 	__u8 drained;   // at the last sweep nothing was left to be read, nor to come

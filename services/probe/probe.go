@@ -113,7 +113,7 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 func (p *probe) hookGo(path string, program *goexe.Program) (io.Closer, error) {
 	return p.kern.HookGo(path, kern.GoFuncs{
 		RoundTrip: program.Funcs[goexe.RoundTrip].Entry, TLSWrite: program.Funcs[goexe.TLSWrite].Entry,
-		TLSRead: program.Funcs[goexe.TLSRead].Entry, TLSCopy: program.Funcs[goexe.TLSRead].Copy,
+		TLSRead: program.Funcs[goexe.TLSRead].Entry, TLSClose: program.Funcs[goexe.TLSClose].Entry, TLSCopy: program.Funcs[goexe.TLSRead].Copy,
 	})
 }
 

@@ -23,6 +23,7 @@ const (
 	RoundTrip = "net/http.(*persistConn).roundTrip"
 	TLSRead   = "crypto/tls.(*Conn).Read"
 	TLSWrite  = "crypto/tls.(*Conn).Write"
+	TLSClose  = "crypto/tls.(*Conn).Close"
 	newproc   = "runtime.newproc1" // allocates goroutine ids
 	memmove   = "runtime.memmove"
 )
@@ -96,7 +97,7 @@ func (p *Program) find(f *elf.File) error {
 	if err != nil {
 		return err
 	}
-	found, err := t.lookup(RoundTrip, TLSRead, TLSWrite, newproc, memmove)
+	found, err := t.lookup(RoundTrip, TLSRead, TLSWrite, TLSClose, newproc, memmove)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (p *Program) find(f *elf.File) error {
 		return err
 	}
 	p.GoidGen = code.counter(spawn[0])
-	for _, name := range []string{RoundTrip, TLSRead, TLSWrite} {
+	for _, name := range []string{RoundTrip, TLSRead, TLSWrite, TLSClose} {
 		if len(found[name]) != 1 {
 			continue
 		}

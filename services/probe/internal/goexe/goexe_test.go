@@ -47,7 +47,8 @@ func TestPrograms(t *testing.T) {
 				}
 				file := goexetest.Build(t, command, "testdata/client", kind.env, kind.flags...)
 				p := read(t, file)
-				if p.Funcs[goexe.RoundTrip].Entry == 0 || p.Funcs[goexe.TLSWrite].Entry == 0 || p.Funcs[goexe.TLSRead].Copy == 0 {
+				if p.Funcs[goexe.RoundTrip].Entry == 0 || p.Funcs[goexe.TLSWrite].Entry == 0 || p.Funcs[goexe.TLSRead].Copy == 0 ||
+					p.Funcs[goexe.TLSClose].Entry == 0 {
 					t.Errorf("functions %+v", p.Funcs)
 				}
 				if p.GoidGen == 0 {

@@ -35,6 +35,7 @@ type GoFuncs struct {
 	TLSWrite  uint64 // crypto/tls.(*Conn).Write; the same
 	TLSRead   uint64 // crypto/tls.(*Conn).Read; the same
 	TLSCopy   uint64 // where that calls runtime.memmove
+	TLSClose  uint64 // crypto/tls.(*Conn).Close; 0: not there
 }
 
 // HookGo hooks functions of a Go program until the result is closed, in every process that runs the file. They do their work only in
@@ -77,6 +78,9 @@ func (f GoFuncs) hooks() []goHook {
 	}
 	if f.TLSWrite == 0 || f.TLSRead == 0 || f.TLSCopy == 0 {
 		return hooks
+	}
+	if f.TLSClose != 0 {
+		hooks = append(hooks, goHook{"on_tls_close", f.TLSClose})
 	}
 	return append(hooks, goHook{"on_tls_copy", f.TLSCopy}, goHook{"on_tls_read", f.TLSRead}, goHook{"on_tls_write", f.TLSWrite})
 }

@@ -37,6 +37,7 @@ const (
 	golangMapTlsThreads     = "tls_threads"
 	golangMapWindows        = "windows"
 	golangProgOnRoundTrip   = "on_round_trip"
+	golangProgOnTlsClose    = "on_tls_close"
 	golangProgOnTlsCopy     = "on_tls_copy"
 	golangProgOnTlsRead     = "on_tls_read"
 	golangProgOnTlsWrite    = "on_tls_write"
@@ -91,6 +92,7 @@ type golangSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type golangProgramSpecs struct {
 	OnRoundTrip *ebpf.ProgramSpec `ebpf:"on_round_trip"`
+	OnTlsClose  *ebpf.ProgramSpec `ebpf:"on_tls_close"`
 	OnTlsCopy   *ebpf.ProgramSpec `ebpf:"on_tls_copy"`
 	OnTlsRead   *ebpf.ProgramSpec `ebpf:"on_tls_read"`
 	OnTlsWrite  *ebpf.ProgramSpec `ebpf:"on_tls_write"`
@@ -218,6 +220,7 @@ type golangVariables struct {
 // It can be passed to loadGolangObjects or ebpf.CollectionSpec.LoadAndAssign.
 type golangPrograms struct {
 	OnRoundTrip *ebpf.Program `ebpf:"on_round_trip"`
+	OnTlsClose  *ebpf.Program `ebpf:"on_tls_close"`
 	OnTlsCopy   *ebpf.Program `ebpf:"on_tls_copy"`
 	OnTlsRead   *ebpf.Program `ebpf:"on_tls_read"`
 	OnTlsWrite  *ebpf.Program `ebpf:"on_tls_write"`
@@ -226,6 +229,7 @@ type golangPrograms struct {
 func (p *golangPrograms) Close() error {
 	return _GolangClose(
 		p.OnRoundTrip,
+		p.OnTlsClose,
 		p.OnTlsCopy,
 		p.OnTlsRead,
 		p.OnTlsWrite,

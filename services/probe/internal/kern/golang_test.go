@@ -70,7 +70,7 @@ func goFuncs(t testing.TB, file string) (*goexe.Program, GoFuncs) {
 	}
 	return p, GoFuncs{
 		RoundTrip: p.Funcs[goexe.RoundTrip].Entry, TLSWrite: p.Funcs[goexe.TLSWrite].Entry,
-		TLSRead: p.Funcs[goexe.TLSRead].Entry, TLSCopy: p.Funcs[goexe.TLSRead].Copy,
+		TLSRead: p.Funcs[goexe.TLSRead].Entry, TLSClose: p.Funcs[goexe.TLSClose].Entry, TLSCopy: p.Funcs[goexe.TLSRead].Copy,
 	}
 }
 

@@ -21,10 +21,12 @@ func tlsFunctions() map[string]tlsFunction {
 		"SSL_write_ex":       {"openssl_write_ex", leave},
 		"SSL_write_ex2":      {"openssl_write_ex2", leave},
 		"SSL_do_handshake":   {"openssl_handshake", leave},
+		"SSL_shutdown":       {"tls_shutdown", ""},
 		"SSL_free":           {"tls_free", ""},
 		"gnutls_record_recv": {"gnutls_read", leave},
 		"gnutls_record_send": {"gnutls_write", leave},
 		"gnutls_handshake":   {"gnutls_shake", leave},
+		"gnutls_bye":         {"tls_shutdown", ""},
 		"gnutls_deinit":      {"tls_free", ""},
 	}
 }

@@ -46,6 +46,7 @@ const (
 	tlsProgOpensslWriteEx2  = "openssl_write_ex2"
 	tlsProgTlsFree          = "tls_free"
 	tlsProgTlsLeave         = "tls_leave"
+	tlsProgTlsShutdown      = "tls_shutdown"
 	tlsVarDefaultVerdict    = "default_verdict"
 	tlsVarRequestWindow     = "request_window"
 	tlsVarResponseWindow    = "response_window"
@@ -105,6 +106,7 @@ type tlsProgramSpecs struct {
 	OpensslWriteEx2  *ebpf.ProgramSpec `ebpf:"openssl_write_ex2"`
 	TlsFree          *ebpf.ProgramSpec `ebpf:"tls_free"`
 	TlsLeave         *ebpf.ProgramSpec `ebpf:"tls_leave"`
+	TlsShutdown      *ebpf.ProgramSpec `ebpf:"tls_shutdown"`
 }
 
 // tlsMapSpecs contains maps before they are loaded into the kernel.
@@ -232,6 +234,7 @@ type tlsPrograms struct {
 	OpensslWriteEx2  *ebpf.Program `ebpf:"openssl_write_ex2"`
 	TlsFree          *ebpf.Program `ebpf:"tls_free"`
 	TlsLeave         *ebpf.Program `ebpf:"tls_leave"`
+	TlsShutdown      *ebpf.Program `ebpf:"tls_shutdown"`
 }
 
 func (p *tlsPrograms) Close() error {
@@ -247,6 +250,7 @@ func (p *tlsPrograms) Close() error {
 		p.OpensslWriteEx2,
 		p.TlsFree,
 		p.TlsLeave,
+		p.TlsShutdown,
 	)
 }
 
