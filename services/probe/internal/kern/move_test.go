@@ -87,13 +87,16 @@ func TestPartialSends(t *testing.T) {
 		k, r := start(t, Options{Tier: tier})
 		client, server := pipe(t, "tcp", "127.0.0.1:0")
 		got := make(chan struct{})
-		go func() {
+		read := func() {
 			defer close(got)
 			take(t, server, len(request))
-		}()
+		}
 		parts := 0
 		raw(t, client, func(fd int) bool {
 			for left := []byte(request); len(left) > 0; parts++ {
+				if parts == 1 { // before that nobody makes room, so that the socket cannot take all
+					go read()
+				}
 				if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1); err != nil && !errors.Is(err, unix.EINTR) {
 					return false
 				}
@@ -105,10 +108,10 @@ func TestPartialSends(t *testing.T) {
 			}
 			return true
 		})
-		<-got
 		if parts < 2 {
 			t.Fatal("the socket took all at once")
 		}
+		<-got
 		conversation{talk: []said{s(hello), c(get), s(hello)}}.hold(t, client, server)
 		want := []told{sent(request, 200, hello, 0), sent(get, 200, hello, 0)}
 		checkHalves(t, Client, r.wait(t, Client, of(client), 2), want)
