@@ -85,8 +85,8 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-// owner (lib/owner.h) -> context of the server exchange open there. Deleted when the last one ends and when the thread
-// exits; full: the client calls of that exchange get no parent, and it is counted. Not an LRU map: that costs a client
+// owner (lib/owner.h) -> context of the server exchange open there. Deleted when the last one ends, that of a thread when
+// it exits; full: the client calls of that exchange get no parent, and it is counted. Not an LRU map: that costs a client
 // exchange twice as much as all the rest of it.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

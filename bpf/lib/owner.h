@@ -29,10 +29,18 @@ static __always_inline __u64 owner_server(const struct exchange_record *r, __u64
 	return proc_flags & PROC_THREADS ? (__u32)task : known;
 }
 
+// owner_serving returns what is open under a key, be it one server exchange or several.
+static __always_inline struct owner *owner_serving(__u64 key)
+{
+	struct owner *o = bpf_map_lookup_elem(&owners, &key);
+
+	return o && o->open ? o : NULL;
+}
+
 // owner_find returns the one server exchange that is open under a key.
 static __always_inline struct owner *owner_find(__u64 key)
 {
-	struct owner *o = key ? bpf_map_lookup_elem(&owners, &key) : NULL;
+	struct owner *o = key ? owner_serving(key) : NULL;
 
 	return o && !o->mixed ? o : NULL;
 }
@@ -99,7 +107,7 @@ static __always_inline struct owner *owner_client(const struct exchange_record *
 		known = owner_tick(tid, r->local_port);
 	if (!(proc_flags & PROC_THREADS))
 		return owner_find(known);
-	o = bpf_map_lookup_elem(&owners, &tid);
+	o = owner_serving(tid);
 	if (!o)
 		return owner_heir(task, proc_flags);
 	return o->mixed ? NULL : o;
@@ -121,7 +129,7 @@ static __always_inline long owner_enter(__u64 key, const struct exchange_record 
 {
 	struct owner *o = bpf_map_lookup_elem(&owners, &key), fresh = {};
 
-	if (o) {
+	if (o && o->open) {
 		__sync_fetch_and_add(&o->open, 1);
 		o->mixed = 1;
 		return 0;
@@ -133,9 +141,20 @@ static __always_inline long owner_enter(__u64 key, const struct exchange_record 
 	fresh.since = r->request_start;
 	fresh.trace_flags = r->trace_flags;
 	fresh.open = 1;
+	if (o) {
+		*o = fresh;
+		return 0;
+	}
 	if (key & OWNER_EXCHANGE)
 		owner_opened(r->tid, 1);
 	return bpf_map_update_elem(&owners, &key, &fresh, BPF_ANY);
+}
+
+// owner_thread tells whether a key is a thread. Its place is kept for its next exchange: to make and delete one costs more
+// than all the rest that is done about contexts.
+static __always_inline bool owner_thread(__u64 key)
+{
+	return !(key >> 32);
 }
 
 // owner_leave undoes owner_enter when the exchange ends, wherever that is.
@@ -145,9 +164,11 @@ static __always_inline void owner_leave(__u64 key, const struct exchange_record 
 
 	if (key & OWNER_EXCHANGE)
 		owner_opened(r->tid, -1);
-	if (o && o->open > 1)
+	if (!o || !o->open)
+		return;
+	if (o->open > 1 || owner_thread(key))
 		__sync_fetch_and_add(&o->open, -1);
-	else if (o)
+	else
 		bpf_map_delete_elem(&owners, &key);
 }
 
@@ -183,7 +204,7 @@ static __always_inline void owner_tick_end(__u32 tid)
 static __always_inline void owner_started(__u32 parent, __u32 child)
 {
 	__u64 key = parent;
-	const struct owner *o = bpf_map_lookup_elem(&owners, &key);
+	const struct owner *o = owner_serving(key);
 	const struct heir *h;
 	struct heir heir = {};
 
