@@ -133,6 +133,14 @@ struct {
 	__type(value, struct half);
 } halves SEC(".maps");
 
+// What is in there, small enough to stay in the caches of a processor.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct half_hints);
+} half_hints SEC(".maps");
+
 // Where payload is looked at, one per direction: on some kernels a receive can preempt a send on the same CPU.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

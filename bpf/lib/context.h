@@ -56,10 +56,28 @@ static __always_inline bool context_same_trace(const struct exchange_record *r, 
 	return r->trace_id[0] == trace_id[0] && r->trace_id[1] == trace_id[1];
 }
 
+// context_hint returns the number of halves in `halves` whose keys fall into the same place.
+static __always_inline __u32 *context_hint(const struct wire_key *key)
+{
+	__u32 zero = 0;
+	struct half_hints *hints = bpf_map_lookup_elem(&half_hints, &zero);
+
+	return hints ? &hints->halves[(key->opener_isn ^ key->acceptor_isn ^ key->request_seq) & (HINTS - 1)] : NULL;
+}
+
+// context_find_half returns the client half of an exchange. Most often its client is on another node, and it is cheaper to
+// be told so by a hint than by the map.
+static __always_inline const struct half *context_find_half(const struct wire_key *key)
+{
+	const __u32 *hint = context_hint(key);
+
+	return hint && *hint ? bpf_map_lookup_elem(&halves, key) : NULL;
+}
+
 static __always_inline void context_server(struct exchange_record *r, const struct wire_key *key)
 {
 	bool header = r->context == CONTEXT_HEADER;
-	const struct half *half = bpf_map_lookup_elem(&halves, key);
+	const struct half *half = context_find_half(key);
 
 	r->span_id = ids_derive(key, TAG_SERVER);
 	if (half && (!header || context_same_trace(r, half->trace_id))) {
@@ -90,6 +108,7 @@ static __always_inline bool context_adopt(struct owner *o, const struct exchange
 static __always_inline void context_half(const struct exchange_record *r, const struct wire_key *key)
 {
 	struct half half = {};
+	__u32 *hint;
 
 	if (!context_shared(r))
 		return;
@@ -97,8 +116,24 @@ static __always_inline void context_half(const struct exchange_record *r, const 
 	half.trace_id[1] = r->trace_id[1];
 	half.span_id = r->span_id;
 	half.trace_flags = r->trace_flags;
-	if (bpf_map_update_elem(&halves, key, &half, BPF_ANY))
+	if (bpf_map_update_elem(&halves, key, &half, BPF_ANY)) {
 		drop(DROP_HALF_STATE);
+		return;
+	}
+	hint = context_hint(key);
+	if (hint)
+		__sync_fetch_and_add(hint, 1);
+}
+
+static __always_inline void context_drop_half(const struct wire_key *key)
+{
+	__u32 *hint;
+
+	if (bpf_map_delete_elem(&halves, key))
+		return;
+	hint = context_hint(key);
+	if (hint)
+		__sync_fetch_and_add(hint, -1);
 }
 
 static __always_inline __u8 context_how(__u32 proc_flags)
@@ -179,6 +214,6 @@ static __always_inline void context_end(const struct exchange_record *r, __u64 o
 			owner_leave(owner, r);
 	} else if (context_shared(r)) {
 		key = context_key(r);
-		bpf_map_delete_elem(&halves, &key);
+		context_drop_half(&key);
 	}
 }

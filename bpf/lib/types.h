@@ -179,6 +179,13 @@ struct half {
 	__u64 trace_flags;
 };
 
+#define HINTS 2048
+
+// How many of the entries of `halves` there are by some bits of their keys.
+struct half_hints {
+	__u32 halves[HINTS];
+};
+
 // Processors of the Go scheduler whose ids are told apart for one server exchange.
 #define SPAWNS_MAX 2
 

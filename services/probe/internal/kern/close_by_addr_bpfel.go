@@ -22,6 +22,7 @@ const (
 	close_by_addrMapConns          = "conns"
 	close_by_addrMapConnsByAddr    = "conns_by_addr"
 	close_by_addrMapDrops          = "drops"
+	close_by_addrMapHalfHints      = "half_hints"
 	close_by_addrMapHalves         = "halves"
 	close_by_addrMapHeirs          = "heirs"
 	close_by_addrMapHooked         = "hooked"
@@ -99,6 +100,7 @@ type close_by_addrMapSpecs struct {
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	HalfHints    *ebpf.MapSpec `ebpf:"half_hints"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
@@ -150,6 +152,7 @@ type close_by_addrMaps struct {
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
+	HalfHints    *ebpf.Map `ebpf:"half_hints"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
@@ -173,6 +176,7 @@ func (m *close_by_addrMaps) Close() error {
 		m.Conns,
 		m.ConnsByAddr,
 		m.Drops,
+		m.HalfHints,
 		m.Halves,
 		m.Heirs,
 		m.Hooked,

@@ -22,6 +22,7 @@ const (
 	fentryMapConns           = "conns"
 	fentryMapConnsByAddr     = "conns_by_addr"
 	fentryMapDrops           = "drops"
+	fentryMapHalfHints       = "half_hints"
 	fentryMapHalves          = "halves"
 	fentryMapHeirs           = "heirs"
 	fentryMapHooked          = "hooked"
@@ -115,6 +116,7 @@ type fentryMapSpecs struct {
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	HalfHints    *ebpf.MapSpec `ebpf:"half_hints"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
@@ -168,6 +170,7 @@ type fentryMaps struct {
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
+	HalfHints    *ebpf.Map `ebpf:"half_hints"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
@@ -191,6 +194,7 @@ func (m *fentryMaps) Close() error {
 		m.Conns,
 		m.ConnsByAddr,
 		m.Drops,
+		m.HalfHints,
 		m.Halves,
 		m.Heirs,
 		m.Hooked,

@@ -23,6 +23,7 @@ const (
 	golangMapConnsByAddr    = "conns_by_addr"
 	golangMapDrops          = "drops"
 	golangMapGoReads        = "go_reads"
+	golangMapHalfHints      = "half_hints"
 	golangMapHalves         = "halves"
 	golangMapHeirs          = "heirs"
 	golangMapHooked         = "hooked"
@@ -109,6 +110,7 @@ type golangMapSpecs struct {
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	GoReads      *ebpf.MapSpec `ebpf:"go_reads"`
+	HalfHints    *ebpf.MapSpec `ebpf:"half_hints"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
@@ -163,6 +165,7 @@ type golangMaps struct {
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	GoReads      *ebpf.Map `ebpf:"go_reads"`
+	HalfHints    *ebpf.Map `ebpf:"half_hints"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
@@ -187,6 +190,7 @@ func (m *golangMaps) Close() error {
 		m.ConnsByAddr,
 		m.Drops,
 		m.GoReads,
+		m.HalfHints,
 		m.Halves,
 		m.Heirs,
 		m.Hooked,

@@ -22,6 +22,7 @@ const (
 	loopMapConns          = "conns"
 	loopMapConnsByAddr    = "conns_by_addr"
 	loopMapDrops          = "drops"
+	loopMapHalfHints      = "half_hints"
 	loopMapHalves         = "halves"
 	loopMapHeirs          = "heirs"
 	loopMapHooked         = "hooked"
@@ -97,6 +98,7 @@ type loopMapSpecs struct {
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	HalfHints    *ebpf.MapSpec `ebpf:"half_hints"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
@@ -148,6 +150,7 @@ type loopMaps struct {
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
+	HalfHints    *ebpf.Map `ebpf:"half_hints"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
@@ -171,6 +174,7 @@ func (m *loopMaps) Close() error {
 		m.Conns,
 		m.ConnsByAddr,
 		m.Drops,
+		m.HalfHints,
 		m.Halves,
 		m.Heirs,
 		m.Hooked,

@@ -22,6 +22,7 @@ const (
 	processMapConns          = "conns"
 	processMapConnsByAddr    = "conns_by_addr"
 	processMapDrops          = "drops"
+	processMapHalfHints      = "half_hints"
 	processMapHalves         = "halves"
 	processMapHeirs          = "heirs"
 	processMapHooked         = "hooked"
@@ -101,6 +102,7 @@ type processMapSpecs struct {
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	HalfHints    *ebpf.MapSpec `ebpf:"half_hints"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
@@ -152,6 +154,7 @@ type processMaps struct {
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
+	HalfHints    *ebpf.Map `ebpf:"half_hints"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
@@ -175,6 +178,7 @@ func (m *processMaps) Close() error {
 		m.Conns,
 		m.ConnsByAddr,
 		m.Drops,
+		m.HalfHints,
 		m.Halves,
 		m.Heirs,
 		m.Hooked,

@@ -22,6 +22,7 @@ const (
 	sweepMapConns          = "conns"
 	sweepMapConnsByAddr    = "conns_by_addr"
 	sweepMapDrops          = "drops"
+	sweepMapHalfHints      = "half_hints"
 	sweepMapHalves         = "halves"
 	sweepMapHeirs          = "heirs"
 	sweepMapHooked         = "hooked"
@@ -98,6 +99,7 @@ type sweepMapSpecs struct {
 	Conns        *ebpf.MapSpec `ebpf:"conns"`
 	ConnsByAddr  *ebpf.MapSpec `ebpf:"conns_by_addr"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	HalfHints    *ebpf.MapSpec `ebpf:"half_hints"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
@@ -150,6 +152,7 @@ type sweepMaps struct {
 	Conns        *ebpf.Map `ebpf:"conns"`
 	ConnsByAddr  *ebpf.Map `ebpf:"conns_by_addr"`
 	Drops        *ebpf.Map `ebpf:"drops"`
+	HalfHints    *ebpf.Map `ebpf:"half_hints"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
@@ -173,6 +176,7 @@ func (m *sweepMaps) Close() error {
 		m.Conns,
 		m.ConnsByAddr,
 		m.Drops,
+		m.HalfHints,
 		m.Halves,
 		m.Heirs,
 		m.Hooked,
