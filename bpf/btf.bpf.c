@@ -12,6 +12,14 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym;
+
+// tcp makes the members of a socket ones that are read without calling a helper.
+static __always_inline const struct tcp_sock *tcp(const struct sock *sk)
+{
+	return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+}
+
 // conn_tcp is for sockets the verifier trusts, whose members are read directly.
 static __always_inline bool conn_tcp(const struct sock *sk)
 {
@@ -28,14 +36,10 @@ int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg, struct sk_buff *skb, 
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct source src = {};
-	struct tcp_sock *tp;
 	struct conn *c;
 	__u64 len;
 
 	if (!process_observed(process_find(id >> 32)))
-		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
 		return 0;
 	c = conn_find(sk);
 	if (!c || c->opaque == OPAQUE_OTHER)
@@ -52,7 +56,7 @@ int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg, struct sk_buff *skb, 
 		src.base = conn_number(c, msg->msg_iter.__iov);
 		src.segments = msg->msg_iter.nr_segs;
 	}
-	tls_or_data(c, &src, DIR_TX, tp->write_seq, len, id);
+	tls_or_data(c, &src, DIR_TX, tcp(sk)->write_seq, len, id);
 	return 0;
 }
 
@@ -65,12 +69,12 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 	__u64 id = bpf_get_current_pid_tgid();
 	struct source src = {.kind = SOURCE_SKB};
 	struct bpf_dynptr payload;
-	struct {
+	const struct {
 		__u32 seq, end_seq;
-	} first; // TCP_SKB_CB(skb)
+	} *first = (const void *)skb->cb; // TCP_SKB_CB(skb)
+	__u32 seq, first_seq;
 	struct sock *sk;
 	struct conn *c;
-	__u32 seq;
 
 	sk = skb->sk;
 	if (!sk)
@@ -86,12 +90,13 @@ int BPF_PROG(on_receive, struct sk_buff *skb, int len)
 	if (!c || c->opaque == OPAQUE_OTHER)
 		return 0;
 	// What is read from the error queue (completions of MSG_ZEROCOPY, time stamps) passes here too, with something else in cb.
-	if (bpf_probe_read_kernel(&first, sizeof(first), skb->cb) || first.end_seq - first.seq - skb->len > 1)
+	first_seq = first->seq;
+	if (first->end_seq - first_seq - skb->len > 1)
 		return 0;
-	seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
-	if ((__s32)(first.seq - seq) > 0)
-		seq = first.seq;
-	src.skip = seq - first.seq;
+	seq = tcp(sk)->copied_seq;
+	if ((__s32)(first_seq - seq) > 0)
+		seq = first_seq;
+	src.skip = seq - first_seq;
 	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &payload))
 		return 0;
 	src.skb = &payload;

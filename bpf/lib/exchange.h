@@ -332,8 +332,10 @@ __noinline int exchange_settle(struct conn *c)
 	c->unsettled = 0;
 	p = process_find(c->rec.tgid);
 	c->proc_flags = p && !c->far ? p->flags : 0;
-	if (!c->far)
+	if (!c->far && c->member != c->task >> 32) {
+		c->member = c->task >> 32;
 		c->rec.cgroup = bpf_get_current_cgroup_id();
+	}
 	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_known(c));
 	c->dialed = 0;
 	if (c->owner && c->proc_flags & PROC_GO && c->rec.role == ROLE_SERVER)

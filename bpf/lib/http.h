@@ -283,6 +283,7 @@ static __always_inline int http_begin(struct conn *c, struct stream *s, const st
 		if (!status)
 			return HTTP_NOT;
 		c->rec.status = status;
+		s->facts |= FACT_FIRST_LINE; // no more of it matters
 	}
 	s->state = STREAM_HEAD;
 	return 1;

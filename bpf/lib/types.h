@@ -147,6 +147,7 @@ struct conn {
 	__u32 shadows;     // complete requests of shadows
 	__u32 shadow_head; // bit per request counted there, oldest lowest: it is a HEAD
 	__u32 next_method; // method of the request the stream is in
+	__u32 member;      // process whose cgroup is in `rec`
 	__u8 shadow;       // the request stream is in a shadow behind the tail
 	__u8 unsettled;    // a request head is complete, and its context is still to be settled
 	__u8 closing;      // the process has said that it sends no more (TLS)

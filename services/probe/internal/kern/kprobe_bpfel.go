@@ -16,36 +16,41 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kprobeMapBlankConn      = "blank_conn"
-	kprobeMapCallers        = "callers"
-	kprobeMapCalls          = "calls"
-	kprobeMapConns          = "conns"
-	kprobeMapConnsByAddr    = "conns_by_addr"
-	kprobeMapDrops          = "drops"
-	kprobeMapHalfHints      = "half_hints"
-	kprobeMapHalves         = "halves"
-	kprobeMapHeirs          = "heirs"
-	kprobeMapOwners         = "owners"
-	kprobeMapPipeline       = "pipeline"
-	kprobeMapProcessSpace   = "process_space"
-	kprobeMapProcs          = "procs"
-	kprobeMapRing           = "ring"
-	kprobeMapTicks          = "ticks"
-	kprobeMapTlsObjects     = "tls_objects"
-	kprobeMapTlsSockets     = "tls_sockets"
-	kprobeMapTlsThreads     = "tls_threads"
-	kprobeMapWindows        = "windows"
-	kprobeProgOnCopied      = "on_copied"
-	kprobeProgOnPages       = "on_pages"
-	kprobeProgOnReceive     = "on_receive"
-	kprobeProgOnSend        = "on_send"
-	kprobeProgOnSent        = "on_sent"
-	kprobeVarDefaultVerdict = "default_verdict"
-	kprobeVarReceiveFlagsAt = "receive_flags_at"
-	kprobeVarRequestWindow  = "request_window"
-	kprobeVarResponseWindow = "response_window"
-	kprobeVarUnixSalt       = "unix_salt"
-	kprobeVarWakeBytes      = "wake_bytes"
+	kprobeMapBlankConn       = "blank_conn"
+	kprobeMapCallers         = "callers"
+	kprobeMapCalls           = "calls"
+	kprobeMapConns           = "conns"
+	kprobeMapConnsByAddr     = "conns_by_addr"
+	kprobeMapDrops           = "drops"
+	kprobeMapHalfHints       = "half_hints"
+	kprobeMapHalves          = "halves"
+	kprobeMapHeirs           = "heirs"
+	kprobeMapHooked          = "hooked"
+	kprobeMapOwners          = "owners"
+	kprobeMapPipeline        = "pipeline"
+	kprobeMapProcessSpace    = "process_space"
+	kprobeMapProcs           = "procs"
+	kprobeMapRing            = "ring"
+	kprobeMapTicks           = "ticks"
+	kprobeMapTlsObjects      = "tls_objects"
+	kprobeMapTlsSockets      = "tls_sockets"
+	kprobeMapTlsThreads      = "tls_threads"
+	kprobeMapWindows         = "windows"
+	kprobeProgOnCopied       = "on_copied"
+	kprobeProgOnPages        = "on_pages"
+	kprobeProgOnReceive      = "on_receive"
+	kprobeProgOnSend         = "on_send"
+	kprobeProgOnSent         = "on_sent"
+	kprobeProgOnUnixReceive  = "on_unix_receive"
+	kprobeProgOnUnixReceived = "on_unix_received"
+	kprobeProgOnUnixSend     = "on_unix_send"
+	kprobeProgOnUnixSent     = "on_unix_sent"
+	kprobeVarDefaultVerdict  = "default_verdict"
+	kprobeVarReceiveFlagsAt  = "receive_flags_at"
+	kprobeVarRequestWindow   = "request_window"
+	kprobeVarResponseWindow  = "response_window"
+	kprobeVarUnixSalt        = "unix_salt"
+	kprobeVarWakeBytes       = "wake_bytes"
 )
 
 // loadKprobe returns the embedded CollectionSpec for kprobe.
@@ -90,11 +95,15 @@ type kprobeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kprobeProgramSpecs struct {
-	OnCopied  *ebpf.ProgramSpec `ebpf:"on_copied"`
-	OnPages   *ebpf.ProgramSpec `ebpf:"on_pages"`
-	OnReceive *ebpf.ProgramSpec `ebpf:"on_receive"`
-	OnSend    *ebpf.ProgramSpec `ebpf:"on_send"`
-	OnSent    *ebpf.ProgramSpec `ebpf:"on_sent"`
+	OnCopied       *ebpf.ProgramSpec `ebpf:"on_copied"`
+	OnPages        *ebpf.ProgramSpec `ebpf:"on_pages"`
+	OnReceive      *ebpf.ProgramSpec `ebpf:"on_receive"`
+	OnSend         *ebpf.ProgramSpec `ebpf:"on_send"`
+	OnSent         *ebpf.ProgramSpec `ebpf:"on_sent"`
+	OnUnixReceive  *ebpf.ProgramSpec `ebpf:"on_unix_receive"`
+	OnUnixReceived *ebpf.ProgramSpec `ebpf:"on_unix_received"`
+	OnUnixSend     *ebpf.ProgramSpec `ebpf:"on_unix_send"`
+	OnUnixSent     *ebpf.ProgramSpec `ebpf:"on_unix_sent"`
 }
 
 // kprobeMapSpecs contains maps before they are loaded into the kernel.
@@ -110,6 +119,7 @@ type kprobeMapSpecs struct {
 	HalfHints    *ebpf.MapSpec `ebpf:"half_hints"`
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
+	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -163,6 +173,7 @@ type kprobeMaps struct {
 	HalfHints    *ebpf.Map `ebpf:"half_hints"`
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
+	Hooked       *ebpf.Map `ebpf:"hooked"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -186,6 +197,7 @@ func (m *kprobeMaps) Close() error {
 		m.HalfHints,
 		m.Halves,
 		m.Heirs,
+		m.Hooked,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,
@@ -215,11 +227,15 @@ type kprobeVariables struct {
 //
 // It can be passed to loadKprobeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kprobePrograms struct {
-	OnCopied  *ebpf.Program `ebpf:"on_copied"`
-	OnPages   *ebpf.Program `ebpf:"on_pages"`
-	OnReceive *ebpf.Program `ebpf:"on_receive"`
-	OnSend    *ebpf.Program `ebpf:"on_send"`
-	OnSent    *ebpf.Program `ebpf:"on_sent"`
+	OnCopied       *ebpf.Program `ebpf:"on_copied"`
+	OnPages        *ebpf.Program `ebpf:"on_pages"`
+	OnReceive      *ebpf.Program `ebpf:"on_receive"`
+	OnSend         *ebpf.Program `ebpf:"on_send"`
+	OnSent         *ebpf.Program `ebpf:"on_sent"`
+	OnUnixReceive  *ebpf.Program `ebpf:"on_unix_receive"`
+	OnUnixReceived *ebpf.Program `ebpf:"on_unix_received"`
+	OnUnixSend     *ebpf.Program `ebpf:"on_unix_send"`
+	OnUnixSent     *ebpf.Program `ebpf:"on_unix_sent"`
 }
 
 func (p *kprobePrograms) Close() error {
@@ -229,6 +245,10 @@ func (p *kprobePrograms) Close() error {
 		p.OnReceive,
 		p.OnSend,
 		p.OnSent,
+		p.OnUnixReceive,
+		p.OnUnixReceived,
+		p.OnUnixSend,
+		p.OnUnixSent,
 	)
 }
 
