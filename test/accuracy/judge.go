@@ -77,11 +77,13 @@ func (c *cell) judge(found map[place][]report, strays []report) verdict {
 		byPath[f.Path] = append(byPath[f.Path], f)
 	}
 	for path, facts := range byPath {
-		v.Right += compare(c, facts, found[place{c.owner, c.role, path}], wrong)
+		v.Right += compare(c, facts, slices.DeleteFunc(slices.Clone(found[place{c.owner, c.role, path}]), func(r report) bool {
+			return r.encrypted && !c.during(r) // of another connection whose client had the same port
+		}), wrong)
 	}
 	extra := 0
 	for _, r := range strays {
-		if r.role == c.role && !r.start.Before(c.from) && r.start.Before(c.to) {
+		if r.role == c.role && c.during(r) {
 			extra++
 			wrong[fmt.Sprintf("%s %s %d never happened", r.Method, r.Path, r.Status)]++
 		}
@@ -93,9 +95,11 @@ func (c *cell) judge(found map[place][]report, strays []report) verdict {
 	return v
 }
 
-// compare pairs facts with reports of the same path, counts those that are right, and says what is wrong with the others.
+func (c *cell) during(r report) bool { return !r.start.Before(c.from) && r.start.Before(c.to) }
+
+// compare pairs facts with reports of the same path, counts those that are right, and says what is wrong with the others. It takes
+// the reports as its own.
 func compare(c *cell, facts []fact, reports []report, wrong map[string]int) (right int) {
-	reports = slices.Clone(reports)
 	var left []fact
 	for _, f := range facts {
 		if c.resized && len(reports) > 0 {

@@ -132,6 +132,7 @@ func (p *probe) take(d *bus.Delivery) {
 	p.next = batch.GetOrigin().GetSequence() + 1
 	p.dropped, p.last = batch.GetOrigin().GetDropped(), time.Now()
 	for _, e := range batch.GetExchanges() {
+		start := time.Unix(0, int64(e.GetStartUnixNano())) //nolint:gosec // A time of these years.
 		if t := e.GetEncrypted(); t != nil {
 			port := e.GetPeerPort()
 			if e.GetRole() == eventv1.Role_ROLE_CLIENT {
@@ -139,7 +140,7 @@ func (p *probe) take(d *bus.Delivery) {
 			}
 			f := encryptedFact(int(port), t.GetServerName(), t.GetVersion())
 			f.Request, f.Response, f.Outcome, f.Abort = e.GetRequestBytes(), e.GetResponseBytes(), e.GetOutcome(), e.GetAbort()
-			p.reports = append(p.reports, report{fact: f, role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()], encrypted: true})
+			p.reports = append(p.reports, report{fact: f, role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()], start: start, encrypted: true})
 			continue
 		}
 		p.reports = append(p.reports, report{
@@ -147,8 +148,7 @@ func (p *probe) take(d *bus.Delivery) {
 				Path: e.GetHttp().GetPath(), Method: e.GetHttp().GetMethod(), Status: e.GetHttp().GetStatus(),
 				Request: e.GetRequestBytes(), Response: e.GetResponseBytes(), Outcome: e.GetOutcome(), Abort: e.GetAbort(), Library: e.GetTlsLibrary(), FastCGI: e.GetHttp().GetFastcgi(),
 			},
-			role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()],
-			start: time.Unix(0, int64(e.GetStartUnixNano())), //nolint:gosec // A time of these years.
+			role: e.GetRole(), process: batch.GetProcesses()[e.GetProcess()], start: start,
 		})
 	}
 }
