@@ -216,7 +216,7 @@ static __always_inline void exchange_emit(struct conn *c)
 	}
 	context_end(r, c->owner);
 	c->owner = 0;
-	if (!r->response_start)
+	if (!r->response_start && !r->response_captured) // the latter is of an earlier record of the same TLS connection
 		r->flags |= EXCHANGE_NO_RESPONSE;
 	size = sizeof(*r) + r->request_captured + r->response_captured;
 	if (size > sizeof(*r) + sizeof(c->heads))

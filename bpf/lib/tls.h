@@ -14,9 +14,8 @@
 #include "conn.h"
 #include "data.h"
 
-#define TLS_HEADER        5
-#define TLS_RECORD_MAX    (16384 + 2048)
-#define TLS_REPORT_PERIOD 60000000000ull
+#define TLS_HEADER     5
+#define TLS_RECORD_MAX (16384 + 2048)
 
 enum tls_content {
 	TLS_CHANGE_CIPHER_SPEC = 20,
@@ -303,7 +302,7 @@ static __always_inline void tls_report(struct conn *c, struct tls_socket *t)
 
 	exchange_emit(c);
 	t->told = c->now;
-	r->flags = 0;
+	r->flags &= EXCHANGE_REQUEST_CUT | EXCHANGE_RESPONSE_CUT; // the heads stay
 	r->request_start = c->now;
 	r->request_end = r->response_start = r->response_end = 0;
 	r->request_bytes = r->response_bytes = 0;
@@ -344,7 +343,7 @@ __noinline int tls_pass(struct conn *c, __u32 dir, __u32 seq, __u32 len)
 	w->primed = 1;
 	w->upto = seq + len;
 	c->now = bpf_ktime_get_boot_ns();
-	if (t->begun == TLS_BEGUN && c->now - t->told > TLS_REPORT_PERIOD && !tls_spoke(c->sk))
+	if (t->begun == TLS_BEGUN && (__s64)(c->now - t->told) > tls_report_period && !tls_spoke(c->sk))
 		tls_report(c, t);
 	tls_count(c, dir, len - at);
 	t->dialed = c->dialed;

@@ -16,33 +16,34 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	benchMapBlankConn      = "blank_conn"
-	benchMapCallers        = "callers"
-	benchMapCalls          = "calls"
-	benchMapConns          = "conns"
-	benchMapConnsByAddr    = "conns_by_addr"
-	benchMapDrops          = "drops"
-	benchMapHalfHints      = "half_hints"
-	benchMapHalves         = "halves"
-	benchMapHeirs          = "heirs"
-	benchMapHooked         = "hooked"
-	benchMapOwners         = "owners"
-	benchMapPipeline       = "pipeline"
-	benchMapProcessSpace   = "process_space"
-	benchMapProcs          = "procs"
-	benchMapRing           = "ring"
-	benchMapSample         = "sample"
-	benchMapTicks          = "ticks"
-	benchMapTlsObjects     = "tls_objects"
-	benchMapTlsSockets     = "tls_sockets"
-	benchMapTlsThreads     = "tls_threads"
-	benchMapWindows        = "windows"
-	benchProgGenerate      = "generate"
-	benchProgTrap          = "trap"
-	benchVarDefaultVerdict = "default_verdict"
-	benchVarRequestWindow  = "request_window"
-	benchVarResponseWindow = "response_window"
-	benchVarWakeBytes      = "wake_bytes"
+	benchMapBlankConn       = "blank_conn"
+	benchMapCallers         = "callers"
+	benchMapCalls           = "calls"
+	benchMapConns           = "conns"
+	benchMapConnsByAddr     = "conns_by_addr"
+	benchMapDrops           = "drops"
+	benchMapHalfHints       = "half_hints"
+	benchMapHalves          = "halves"
+	benchMapHeirs           = "heirs"
+	benchMapHooked          = "hooked"
+	benchMapOwners          = "owners"
+	benchMapPipeline        = "pipeline"
+	benchMapProcessSpace    = "process_space"
+	benchMapProcs           = "procs"
+	benchMapRing            = "ring"
+	benchMapSample          = "sample"
+	benchMapTicks           = "ticks"
+	benchMapTlsObjects      = "tls_objects"
+	benchMapTlsSockets      = "tls_sockets"
+	benchMapTlsThreads      = "tls_threads"
+	benchMapWindows         = "windows"
+	benchProgGenerate       = "generate"
+	benchProgTrap           = "trap"
+	benchVarDefaultVerdict  = "default_verdict"
+	benchVarRequestWindow   = "request_window"
+	benchVarResponseWindow  = "response_window"
+	benchVarTlsReportPeriod = "tls_report_period"
+	benchVarWakeBytes       = "wake_bytes"
 )
 
 // loadBench returns the embedded CollectionSpec for bench.
@@ -122,10 +123,11 @@ type benchMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type benchVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // benchObjects contains all objects after they have been loaded into the kernel.
@@ -201,10 +203,11 @@ func (m *benchMaps) Close() error {
 //
 // It can be passed to loadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type benchVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // benchPrograms contains all programs after they have been loaded into the kernel.

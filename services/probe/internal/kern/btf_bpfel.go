@@ -16,34 +16,35 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	btfMapBlankConn      = "blank_conn"
-	btfMapCallers        = "callers"
-	btfMapCalls          = "calls"
-	btfMapConns          = "conns"
-	btfMapConnsByAddr    = "conns_by_addr"
-	btfMapDrops          = "drops"
-	btfMapHalfHints      = "half_hints"
-	btfMapHalves         = "halves"
-	btfMapHeirs          = "heirs"
-	btfMapHooked         = "hooked"
-	btfMapOwners         = "owners"
-	btfMapPipeline       = "pipeline"
-	btfMapProcessSpace   = "process_space"
-	btfMapProcs          = "procs"
-	btfMapRing           = "ring"
-	btfMapTicks          = "ticks"
-	btfMapTlsObjects     = "tls_objects"
-	btfMapTlsSockets     = "tls_sockets"
-	btfMapTlsThreads     = "tls_threads"
-	btfMapWindows        = "windows"
-	btfProgOnReceive     = "on_receive"
-	btfProgOnSend        = "on_send"
-	btfVarCallKinds      = "call_kinds"
-	btfVarDefaultVerdict = "default_verdict"
-	btfVarRequestWindow  = "request_window"
-	btfVarResponseWindow = "response_window"
-	btfVarUnixSalt       = "unix_salt"
-	btfVarWakeBytes      = "wake_bytes"
+	btfMapBlankConn       = "blank_conn"
+	btfMapCallers         = "callers"
+	btfMapCalls           = "calls"
+	btfMapConns           = "conns"
+	btfMapConnsByAddr     = "conns_by_addr"
+	btfMapDrops           = "drops"
+	btfMapHalfHints       = "half_hints"
+	btfMapHalves          = "halves"
+	btfMapHeirs           = "heirs"
+	btfMapHooked          = "hooked"
+	btfMapOwners          = "owners"
+	btfMapPipeline        = "pipeline"
+	btfMapProcessSpace    = "process_space"
+	btfMapProcs           = "procs"
+	btfMapRing            = "ring"
+	btfMapTicks           = "ticks"
+	btfMapTlsObjects      = "tls_objects"
+	btfMapTlsSockets      = "tls_sockets"
+	btfMapTlsThreads      = "tls_threads"
+	btfMapWindows         = "windows"
+	btfProgOnReceive      = "on_receive"
+	btfProgOnSend         = "on_send"
+	btfVarCallKinds       = "call_kinds"
+	btfVarDefaultVerdict  = "default_verdict"
+	btfVarRequestWindow   = "request_window"
+	btfVarResponseWindow  = "response_window"
+	btfVarTlsReportPeriod = "tls_report_period"
+	btfVarUnixSalt        = "unix_salt"
+	btfVarWakeBytes       = "wake_bytes"
 )
 
 // loadBtf returns the embedded CollectionSpec for btf.
@@ -122,12 +123,13 @@ type btfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type btfVariableSpecs struct {
-	CallKinds      *ebpf.VariableSpec `ebpf:"call_kinds"`
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	CallKinds       *ebpf.VariableSpec `ebpf:"call_kinds"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // btfObjects contains all objects after they have been loaded into the kernel.
@@ -201,12 +203,13 @@ func (m *btfMaps) Close() error {
 //
 // It can be passed to loadBtfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type btfVariables struct {
-	CallKinds      *ebpf.Variable `ebpf:"call_kinds"`
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	CallKinds       *ebpf.Variable `ebpf:"call_kinds"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // btfPrograms contains all programs after they have been loaded into the kernel.

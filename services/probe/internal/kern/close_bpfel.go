@@ -16,32 +16,33 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	closeMapBlankConn      = "blank_conn"
-	closeMapCallers        = "callers"
-	closeMapCalls          = "calls"
-	closeMapConns          = "conns"
-	closeMapConnsByAddr    = "conns_by_addr"
-	closeMapDrops          = "drops"
-	closeMapHalfHints      = "half_hints"
-	closeMapHalves         = "halves"
-	closeMapHeirs          = "heirs"
-	closeMapHooked         = "hooked"
-	closeMapOwners         = "owners"
-	closeMapPipeline       = "pipeline"
-	closeMapProcessSpace   = "process_space"
-	closeMapProcs          = "procs"
-	closeMapRing           = "ring"
-	closeMapTicks          = "ticks"
-	closeMapTlsObjects     = "tls_objects"
-	closeMapTlsSockets     = "tls_sockets"
-	closeMapTlsThreads     = "tls_threads"
-	closeMapWindows        = "windows"
-	closeProgOnDestroy     = "on_destroy"
-	closeProgOnState       = "on_state"
-	closeVarDefaultVerdict = "default_verdict"
-	closeVarRequestWindow  = "request_window"
-	closeVarResponseWindow = "response_window"
-	closeVarWakeBytes      = "wake_bytes"
+	closeMapBlankConn       = "blank_conn"
+	closeMapCallers         = "callers"
+	closeMapCalls           = "calls"
+	closeMapConns           = "conns"
+	closeMapConnsByAddr     = "conns_by_addr"
+	closeMapDrops           = "drops"
+	closeMapHalfHints       = "half_hints"
+	closeMapHalves          = "halves"
+	closeMapHeirs           = "heirs"
+	closeMapHooked          = "hooked"
+	closeMapOwners          = "owners"
+	closeMapPipeline        = "pipeline"
+	closeMapProcessSpace    = "process_space"
+	closeMapProcs           = "procs"
+	closeMapRing            = "ring"
+	closeMapTicks           = "ticks"
+	closeMapTlsObjects      = "tls_objects"
+	closeMapTlsSockets      = "tls_sockets"
+	closeMapTlsThreads      = "tls_threads"
+	closeMapWindows         = "windows"
+	closeProgOnDestroy      = "on_destroy"
+	closeProgOnState        = "on_state"
+	closeVarDefaultVerdict  = "default_verdict"
+	closeVarRequestWindow   = "request_window"
+	closeVarResponseWindow  = "response_window"
+	closeVarTlsReportPeriod = "tls_report_period"
+	closeVarWakeBytes       = "wake_bytes"
 )
 
 // loadClose returns the embedded CollectionSpec for close.
@@ -120,10 +121,11 @@ type closeMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closeVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // closeObjects contains all objects after they have been loaded into the kernel.
@@ -197,10 +199,11 @@ func (m *closeMaps) Close() error {
 //
 // It can be passed to loadCloseObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closeVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // closePrograms contains all programs after they have been loaded into the kernel.

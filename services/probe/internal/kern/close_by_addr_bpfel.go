@@ -16,32 +16,33 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	close_by_addrMapBlankConn      = "blank_conn"
-	close_by_addrMapCallers        = "callers"
-	close_by_addrMapCalls          = "calls"
-	close_by_addrMapConns          = "conns"
-	close_by_addrMapConnsByAddr    = "conns_by_addr"
-	close_by_addrMapDrops          = "drops"
-	close_by_addrMapHalfHints      = "half_hints"
-	close_by_addrMapHalves         = "halves"
-	close_by_addrMapHeirs          = "heirs"
-	close_by_addrMapHooked         = "hooked"
-	close_by_addrMapOwners         = "owners"
-	close_by_addrMapPipeline       = "pipeline"
-	close_by_addrMapProcessSpace   = "process_space"
-	close_by_addrMapProcs          = "procs"
-	close_by_addrMapRing           = "ring"
-	close_by_addrMapTicks          = "ticks"
-	close_by_addrMapTlsObjects     = "tls_objects"
-	close_by_addrMapTlsSockets     = "tls_sockets"
-	close_by_addrMapTlsThreads     = "tls_threads"
-	close_by_addrMapWindows        = "windows"
-	close_by_addrProgOnDestroy     = "on_destroy"
-	close_by_addrProgOnState       = "on_state"
-	close_by_addrVarDefaultVerdict = "default_verdict"
-	close_by_addrVarRequestWindow  = "request_window"
-	close_by_addrVarResponseWindow = "response_window"
-	close_by_addrVarWakeBytes      = "wake_bytes"
+	close_by_addrMapBlankConn       = "blank_conn"
+	close_by_addrMapCallers         = "callers"
+	close_by_addrMapCalls           = "calls"
+	close_by_addrMapConns           = "conns"
+	close_by_addrMapConnsByAddr     = "conns_by_addr"
+	close_by_addrMapDrops           = "drops"
+	close_by_addrMapHalfHints       = "half_hints"
+	close_by_addrMapHalves          = "halves"
+	close_by_addrMapHeirs           = "heirs"
+	close_by_addrMapHooked          = "hooked"
+	close_by_addrMapOwners          = "owners"
+	close_by_addrMapPipeline        = "pipeline"
+	close_by_addrMapProcessSpace    = "process_space"
+	close_by_addrMapProcs           = "procs"
+	close_by_addrMapRing            = "ring"
+	close_by_addrMapTicks           = "ticks"
+	close_by_addrMapTlsObjects      = "tls_objects"
+	close_by_addrMapTlsSockets      = "tls_sockets"
+	close_by_addrMapTlsThreads      = "tls_threads"
+	close_by_addrMapWindows         = "windows"
+	close_by_addrProgOnDestroy      = "on_destroy"
+	close_by_addrProgOnState        = "on_state"
+	close_by_addrVarDefaultVerdict  = "default_verdict"
+	close_by_addrVarRequestWindow   = "request_window"
+	close_by_addrVarResponseWindow  = "response_window"
+	close_by_addrVarTlsReportPeriod = "tls_report_period"
+	close_by_addrVarWakeBytes       = "wake_bytes"
 )
 
 // loadClose_by_addr returns the embedded CollectionSpec for close_by_addr.
@@ -120,10 +121,11 @@ type close_by_addrMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type close_by_addrVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // close_by_addrObjects contains all objects after they have been loaded into the kernel.
@@ -197,10 +199,11 @@ func (m *close_by_addrMaps) Close() error {
 //
 // It can be passed to loadClose_by_addrObjects or ebpf.CollectionSpec.LoadAndAssign.
 type close_by_addrVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // close_by_addrPrograms contains all programs after they have been loaded into the kernel.

@@ -49,6 +49,7 @@ const (
 	fentryVarReceiveFlagsAt  = "receive_flags_at"
 	fentryVarRequestWindow   = "request_window"
 	fentryVarResponseWindow  = "response_window"
+	fentryVarTlsReportPeriod = "tls_report_period"
 	fentryVarUnixSalt        = "unix_salt"
 	fentryVarWakeBytes       = "wake_bytes"
 )
@@ -136,12 +137,13 @@ type fentryMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fentryVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	ReceiveFlagsAt *ebpf.VariableSpec `ebpf:"receive_flags_at"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	ReceiveFlagsAt  *ebpf.VariableSpec `ebpf:"receive_flags_at"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // fentryObjects contains all objects after they have been loaded into the kernel.
@@ -215,12 +217,13 @@ func (m *fentryMaps) Close() error {
 //
 // It can be passed to loadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fentryVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	ReceiveFlagsAt *ebpf.Variable `ebpf:"receive_flags_at"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	ReceiveFlagsAt  *ebpf.Variable `ebpf:"receive_flags_at"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // fentryPrograms contains all programs after they have been loaded into the kernel.

@@ -16,38 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	golangMapBlankConn      = "blank_conn"
-	golangMapCallers        = "callers"
-	golangMapCalls          = "calls"
-	golangMapConns          = "conns"
-	golangMapConnsByAddr    = "conns_by_addr"
-	golangMapDrops          = "drops"
-	golangMapGoReads        = "go_reads"
-	golangMapHalfHints      = "half_hints"
-	golangMapHalves         = "halves"
-	golangMapHeirs          = "heirs"
-	golangMapHooked         = "hooked"
-	golangMapOwners         = "owners"
-	golangMapPipeline       = "pipeline"
-	golangMapProcessSpace   = "process_space"
-	golangMapProcs          = "procs"
-	golangMapRing           = "ring"
-	golangMapTicks          = "ticks"
-	golangMapTlsObjects     = "tls_objects"
-	golangMapTlsSockets     = "tls_sockets"
-	golangMapTlsThreads     = "tls_threads"
-	golangMapWindows        = "windows"
-	golangProgOnRoundTrip   = "on_round_trip"
-	golangProgOnTlsClose    = "on_tls_close"
-	golangProgOnTlsCopy     = "on_tls_copy"
-	golangProgOnTlsRead     = "on_tls_read"
-	golangProgOnTlsWrite    = "on_tls_write"
-	golangVarCallKinds      = "call_kinds"
-	golangVarDefaultVerdict = "default_verdict"
-	golangVarRequestWindow  = "request_window"
-	golangVarResponseWindow = "response_window"
-	golangVarUnixSalt       = "unix_salt"
-	golangVarWakeBytes      = "wake_bytes"
+	golangMapBlankConn       = "blank_conn"
+	golangMapCallers         = "callers"
+	golangMapCalls           = "calls"
+	golangMapConns           = "conns"
+	golangMapConnsByAddr     = "conns_by_addr"
+	golangMapDrops           = "drops"
+	golangMapGoReads         = "go_reads"
+	golangMapHalfHints       = "half_hints"
+	golangMapHalves          = "halves"
+	golangMapHeirs           = "heirs"
+	golangMapHooked          = "hooked"
+	golangMapOwners          = "owners"
+	golangMapPipeline        = "pipeline"
+	golangMapProcessSpace    = "process_space"
+	golangMapProcs           = "procs"
+	golangMapRing            = "ring"
+	golangMapTicks           = "ticks"
+	golangMapTlsObjects      = "tls_objects"
+	golangMapTlsSockets      = "tls_sockets"
+	golangMapTlsThreads      = "tls_threads"
+	golangMapWindows         = "windows"
+	golangProgOnRoundTrip    = "on_round_trip"
+	golangProgOnTlsClose     = "on_tls_close"
+	golangProgOnTlsCopy      = "on_tls_copy"
+	golangProgOnTlsRead      = "on_tls_read"
+	golangProgOnTlsWrite     = "on_tls_write"
+	golangVarCallKinds       = "call_kinds"
+	golangVarDefaultVerdict  = "default_verdict"
+	golangVarRequestWindow   = "request_window"
+	golangVarResponseWindow  = "response_window"
+	golangVarTlsReportPeriod = "tls_report_period"
+	golangVarUnixSalt        = "unix_salt"
+	golangVarWakeBytes       = "wake_bytes"
 )
 
 // loadGolang returns the embedded CollectionSpec for golang.
@@ -130,12 +131,13 @@ type golangMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type golangVariableSpecs struct {
-	CallKinds      *ebpf.VariableSpec `ebpf:"call_kinds"`
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	CallKinds       *ebpf.VariableSpec `ebpf:"call_kinds"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // golangObjects contains all objects after they have been loaded into the kernel.
@@ -211,12 +213,13 @@ func (m *golangMaps) Close() error {
 //
 // It can be passed to loadGolangObjects or ebpf.CollectionSpec.LoadAndAssign.
 type golangVariables struct {
-	CallKinds      *ebpf.Variable `ebpf:"call_kinds"`
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	CallKinds       *ebpf.Variable `ebpf:"call_kinds"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // golangPrograms contains all programs after they have been loaded into the kernel.

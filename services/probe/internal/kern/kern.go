@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -38,6 +39,8 @@ type Options struct {
 	hooks   []hook   // of the tier, as this kernel names them
 	without []string // programs whose hook this kernel does not have
 	salt    uint64   // of the ids of exchanges over unix sockets
+
+	tlsReport time.Duration // after which an encrypted connection is reported that goes on; 0 is a minute
 }
 
 // The bounds that are compiled into the programs (bpf/lib/types.h).
@@ -53,6 +56,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Tier != TierAuto && !slices.ContainsFunc(tiers(), func(t tier) bool { return t.name == o.Tier }) {
 		return o, fmt.Errorf("unknown tier %q", o.Tier)
+	}
+	if o.tlsReport == 0 {
+		o.tlsReport = time.Minute
 	}
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRingBytes

@@ -16,31 +16,32 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	loopMapBlankConn      = "blank_conn"
-	loopMapCallers        = "callers"
-	loopMapCalls          = "calls"
-	loopMapConns          = "conns"
-	loopMapConnsByAddr    = "conns_by_addr"
-	loopMapDrops          = "drops"
-	loopMapHalfHints      = "half_hints"
-	loopMapHalves         = "halves"
-	loopMapHeirs          = "heirs"
-	loopMapHooked         = "hooked"
-	loopMapOwners         = "owners"
-	loopMapPipeline       = "pipeline"
-	loopMapProcessSpace   = "process_space"
-	loopMapProcs          = "procs"
-	loopMapRing           = "ring"
-	loopMapTicks          = "ticks"
-	loopMapTlsObjects     = "tls_objects"
-	loopMapTlsSockets     = "tls_sockets"
-	loopMapTlsThreads     = "tls_threads"
-	loopMapWindows        = "windows"
-	loopProgOnTickEnd     = "on_tick_end"
-	loopVarDefaultVerdict = "default_verdict"
-	loopVarRequestWindow  = "request_window"
-	loopVarResponseWindow = "response_window"
-	loopVarWakeBytes      = "wake_bytes"
+	loopMapBlankConn       = "blank_conn"
+	loopMapCallers         = "callers"
+	loopMapCalls           = "calls"
+	loopMapConns           = "conns"
+	loopMapConnsByAddr     = "conns_by_addr"
+	loopMapDrops           = "drops"
+	loopMapHalfHints       = "half_hints"
+	loopMapHalves          = "halves"
+	loopMapHeirs           = "heirs"
+	loopMapHooked          = "hooked"
+	loopMapOwners          = "owners"
+	loopMapPipeline        = "pipeline"
+	loopMapProcessSpace    = "process_space"
+	loopMapProcs           = "procs"
+	loopMapRing            = "ring"
+	loopMapTicks           = "ticks"
+	loopMapTlsObjects      = "tls_objects"
+	loopMapTlsSockets      = "tls_sockets"
+	loopMapTlsThreads      = "tls_threads"
+	loopMapWindows         = "windows"
+	loopProgOnTickEnd      = "on_tick_end"
+	loopVarDefaultVerdict  = "default_verdict"
+	loopVarRequestWindow   = "request_window"
+	loopVarResponseWindow  = "response_window"
+	loopVarTlsReportPeriod = "tls_report_period"
+	loopVarWakeBytes       = "wake_bytes"
 )
 
 // loadLoop returns the embedded CollectionSpec for loop.
@@ -118,10 +119,11 @@ type loopMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type loopVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // loopObjects contains all objects after they have been loaded into the kernel.
@@ -195,10 +197,11 @@ func (m *loopMaps) Close() error {
 //
 // It can be passed to loadLoopObjects or ebpf.CollectionSpec.LoadAndAssign.
 type loopVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // loopPrograms contains all programs after they have been loaded into the kernel.

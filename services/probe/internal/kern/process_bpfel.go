@@ -16,33 +16,34 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	processMapBlankConn      = "blank_conn"
-	processMapCallers        = "callers"
-	processMapCalls          = "calls"
-	processMapConns          = "conns"
-	processMapConnsByAddr    = "conns_by_addr"
-	processMapDrops          = "drops"
-	processMapHalfHints      = "half_hints"
-	processMapHalves         = "halves"
-	processMapHeirs          = "heirs"
-	processMapHooked         = "hooked"
-	processMapOwners         = "owners"
-	processMapPipeline       = "pipeline"
-	processMapProcessSpace   = "process_space"
-	processMapProcs          = "procs"
-	processMapRing           = "ring"
-	processMapTicks          = "ticks"
-	processMapTlsObjects     = "tls_objects"
-	processMapTlsSockets     = "tls_sockets"
-	processMapTlsThreads     = "tls_threads"
-	processMapWindows        = "windows"
-	processProgOnExec        = "on_exec"
-	processProgOnExit        = "on_exit"
-	processProgOnFork        = "on_fork"
-	processVarDefaultVerdict = "default_verdict"
-	processVarRequestWindow  = "request_window"
-	processVarResponseWindow = "response_window"
-	processVarWakeBytes      = "wake_bytes"
+	processMapBlankConn       = "blank_conn"
+	processMapCallers         = "callers"
+	processMapCalls           = "calls"
+	processMapConns           = "conns"
+	processMapConnsByAddr     = "conns_by_addr"
+	processMapDrops           = "drops"
+	processMapHalfHints       = "half_hints"
+	processMapHalves          = "halves"
+	processMapHeirs           = "heirs"
+	processMapHooked          = "hooked"
+	processMapOwners          = "owners"
+	processMapPipeline        = "pipeline"
+	processMapProcessSpace    = "process_space"
+	processMapProcs           = "procs"
+	processMapRing            = "ring"
+	processMapTicks           = "ticks"
+	processMapTlsObjects      = "tls_objects"
+	processMapTlsSockets      = "tls_sockets"
+	processMapTlsThreads      = "tls_threads"
+	processMapWindows         = "windows"
+	processProgOnExec         = "on_exec"
+	processProgOnExit         = "on_exit"
+	processProgOnFork         = "on_fork"
+	processVarDefaultVerdict  = "default_verdict"
+	processVarRequestWindow   = "request_window"
+	processVarResponseWindow  = "response_window"
+	processVarTlsReportPeriod = "tls_report_period"
+	processVarWakeBytes       = "wake_bytes"
 )
 
 // loadProcess returns the embedded CollectionSpec for process.
@@ -122,10 +123,11 @@ type processMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type processVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // processObjects contains all objects after they have been loaded into the kernel.
@@ -199,10 +201,11 @@ func (m *processMaps) Close() error {
 //
 // It can be passed to loadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type processVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // processPrograms contains all programs after they have been loaded into the kernel.

@@ -16,32 +16,33 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	sweepMapBlankConn      = "blank_conn"
-	sweepMapCallers        = "callers"
-	sweepMapCalls          = "calls"
-	sweepMapConns          = "conns"
-	sweepMapConnsByAddr    = "conns_by_addr"
-	sweepMapDrops          = "drops"
-	sweepMapHalfHints      = "half_hints"
-	sweepMapHalves         = "halves"
-	sweepMapHeirs          = "heirs"
-	sweepMapHooked         = "hooked"
-	sweepMapOwners         = "owners"
-	sweepMapPipeline       = "pipeline"
-	sweepMapProcessSpace   = "process_space"
-	sweepMapProcs          = "procs"
-	sweepMapRing           = "ring"
-	sweepMapTicks          = "ticks"
-	sweepMapTlsObjects     = "tls_objects"
-	sweepMapTlsSockets     = "tls_sockets"
-	sweepMapTlsThreads     = "tls_threads"
-	sweepMapWindows        = "windows"
-	sweepProgSweep         = "sweep"
-	sweepVarDefaultVerdict = "default_verdict"
-	sweepVarRequestWindow  = "request_window"
-	sweepVarResponseWindow = "response_window"
-	sweepVarUnixSalt       = "unix_salt"
-	sweepVarWakeBytes      = "wake_bytes"
+	sweepMapBlankConn       = "blank_conn"
+	sweepMapCallers         = "callers"
+	sweepMapCalls           = "calls"
+	sweepMapConns           = "conns"
+	sweepMapConnsByAddr     = "conns_by_addr"
+	sweepMapDrops           = "drops"
+	sweepMapHalfHints       = "half_hints"
+	sweepMapHalves          = "halves"
+	sweepMapHeirs           = "heirs"
+	sweepMapHooked          = "hooked"
+	sweepMapOwners          = "owners"
+	sweepMapPipeline        = "pipeline"
+	sweepMapProcessSpace    = "process_space"
+	sweepMapProcs           = "procs"
+	sweepMapRing            = "ring"
+	sweepMapTicks           = "ticks"
+	sweepMapTlsObjects      = "tls_objects"
+	sweepMapTlsSockets      = "tls_sockets"
+	sweepMapTlsThreads      = "tls_threads"
+	sweepMapWindows         = "windows"
+	sweepProgSweep          = "sweep"
+	sweepVarDefaultVerdict  = "default_verdict"
+	sweepVarRequestWindow   = "request_window"
+	sweepVarResponseWindow  = "response_window"
+	sweepVarTlsReportPeriod = "tls_report_period"
+	sweepVarUnixSalt        = "unix_salt"
+	sweepVarWakeBytes       = "wake_bytes"
 )
 
 // loadSweep returns the embedded CollectionSpec for sweep.
@@ -119,11 +120,12 @@ type sweepMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type sweepVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // sweepObjects contains all objects after they have been loaded into the kernel.
@@ -197,11 +199,12 @@ func (m *sweepMaps) Close() error {
 //
 // It can be passed to loadSweepObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sweepVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // sweepPrograms contains all programs after they have been loaded into the kernel.

@@ -16,34 +16,35 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	syscallMapBlankConn      = "blank_conn"
-	syscallMapCallers        = "callers"
-	syscallMapCalls          = "calls"
-	syscallMapConns          = "conns"
-	syscallMapConnsByAddr    = "conns_by_addr"
-	syscallMapDrops          = "drops"
-	syscallMapHalfHints      = "half_hints"
-	syscallMapHalves         = "halves"
-	syscallMapHeirs          = "heirs"
-	syscallMapHooked         = "hooked"
-	syscallMapOwners         = "owners"
-	syscallMapPipeline       = "pipeline"
-	syscallMapProcessSpace   = "process_space"
-	syscallMapProcs          = "procs"
-	syscallMapRing           = "ring"
-	syscallMapTicks          = "ticks"
-	syscallMapTlsObjects     = "tls_objects"
-	syscallMapTlsSockets     = "tls_sockets"
-	syscallMapTlsThreads     = "tls_threads"
-	syscallMapWindows        = "windows"
-	syscallProgOnEnter       = "on_enter"
-	syscallProgOnReturn      = "on_return"
-	syscallVarCallKinds      = "call_kinds"
-	syscallVarDefaultVerdict = "default_verdict"
-	syscallVarRequestWindow  = "request_window"
-	syscallVarResponseWindow = "response_window"
-	syscallVarUnixSalt       = "unix_salt"
-	syscallVarWakeBytes      = "wake_bytes"
+	syscallMapBlankConn       = "blank_conn"
+	syscallMapCallers         = "callers"
+	syscallMapCalls           = "calls"
+	syscallMapConns           = "conns"
+	syscallMapConnsByAddr     = "conns_by_addr"
+	syscallMapDrops           = "drops"
+	syscallMapHalfHints       = "half_hints"
+	syscallMapHalves          = "halves"
+	syscallMapHeirs           = "heirs"
+	syscallMapHooked          = "hooked"
+	syscallMapOwners          = "owners"
+	syscallMapPipeline        = "pipeline"
+	syscallMapProcessSpace    = "process_space"
+	syscallMapProcs           = "procs"
+	syscallMapRing            = "ring"
+	syscallMapTicks           = "ticks"
+	syscallMapTlsObjects      = "tls_objects"
+	syscallMapTlsSockets      = "tls_sockets"
+	syscallMapTlsThreads      = "tls_threads"
+	syscallMapWindows         = "windows"
+	syscallProgOnEnter        = "on_enter"
+	syscallProgOnReturn       = "on_return"
+	syscallVarCallKinds       = "call_kinds"
+	syscallVarDefaultVerdict  = "default_verdict"
+	syscallVarRequestWindow   = "request_window"
+	syscallVarResponseWindow  = "response_window"
+	syscallVarTlsReportPeriod = "tls_report_period"
+	syscallVarUnixSalt        = "unix_salt"
+	syscallVarWakeBytes       = "wake_bytes"
 )
 
 // loadSyscall returns the embedded CollectionSpec for syscall.
@@ -122,12 +123,13 @@ type syscallMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscallVariableSpecs struct {
-	CallKinds      *ebpf.VariableSpec `ebpf:"call_kinds"`
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	UnixSalt       *ebpf.VariableSpec `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	CallKinds       *ebpf.VariableSpec `ebpf:"call_kinds"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // syscallObjects contains all objects after they have been loaded into the kernel.
@@ -201,12 +203,13 @@ func (m *syscallMaps) Close() error {
 //
 // It can be passed to loadSyscallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscallVariables struct {
-	CallKinds      *ebpf.Variable `ebpf:"call_kinds"`
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	UnixSalt       *ebpf.Variable `ebpf:"unix_salt"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	CallKinds       *ebpf.Variable `ebpf:"call_kinds"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // syscallPrograms contains all programs after they have been loaded into the kernel.

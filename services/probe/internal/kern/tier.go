@@ -185,13 +185,14 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		verdict = 0
 	}
 	for name, value := range map[string]any{
-		"request_window":   uint32(opts.RequestWindow),  //nolint:gosec // checked
-		"response_window":  uint32(opts.ResponseWindow), //nolint:gosec // checked
-		"wake_bytes":       uint64(opts.RingBytes / 8),  //nolint:gosec // checked
-		"default_verdict":  verdict,
-		"call_kinds":       callKinds(),
-		"receive_flags_at": receiveFlagsAt(),
-		"unix_salt":        opts.salt,
+		"request_window":    uint32(opts.RequestWindow),  //nolint:gosec // checked
+		"response_window":   uint32(opts.ResponseWindow), //nolint:gosec // checked
+		"wake_bytes":        uint64(opts.RingBytes / 8),  //nolint:gosec // checked
+		"default_verdict":   verdict,
+		"tls_report_period": int64(opts.tlsReport),
+		"call_kinds":        callKinds(),
+		"receive_flags_at":  receiveFlagsAt(),
+		"unix_salt":         opts.salt,
 	} {
 		if v := spec.Variables[name]; v != nil {
 			if err := v.Set(value); err != nil {

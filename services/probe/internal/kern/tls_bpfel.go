@@ -51,6 +51,7 @@ const (
 	tlsVarDefaultVerdict    = "default_verdict"
 	tlsVarRequestWindow     = "request_window"
 	tlsVarResponseWindow    = "response_window"
+	tlsVarTlsReportPeriod   = "tls_report_period"
 	tlsVarWakeBytes         = "wake_bytes"
 )
 
@@ -140,10 +141,11 @@ type tlsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tlsVariableSpecs struct {
-	DefaultVerdict *ebpf.VariableSpec `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.VariableSpec `ebpf:"request_window"`
-	ResponseWindow *ebpf.VariableSpec `ebpf:"response_window"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
+	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // tlsObjects contains all objects after they have been loaded into the kernel.
@@ -217,10 +219,11 @@ func (m *tlsMaps) Close() error {
 //
 // It can be passed to loadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tlsVariables struct {
-	DefaultVerdict *ebpf.Variable `ebpf:"default_verdict"`
-	RequestWindow  *ebpf.Variable `ebpf:"request_window"`
-	ResponseWindow *ebpf.Variable `ebpf:"response_window"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
+	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
+	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // tlsPrograms contains all programs after they have been loaded into the kernel.

@@ -467,6 +467,50 @@ func TestEncrypted(t *testing.T) {
 	})
 }
 
+// TestEncryptedReports has a connection that is reported whenever something passes: each record has what passed since the one before,
+// and what the connection began with.
+func TestEncryptedReports(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier, tlsReport: 1})
+		client, server := pipe(t, "tcp", "127.0.0.1:0")
+		sent, received := converse(t, client, server, tls.VersionTLS13)
+		for role, conn := range map[Role]net.Conn{Client: client, Server: server} {
+			var all []seen
+			until(t, func() bool {
+				all = r.on(role, of(conn))
+				var request, response uint64
+				for _, e := range all {
+					request, response = request+e.RequestBytes, response+e.ResponseBytes
+				}
+				return request == sent && response == received
+			}, func() { t.Fatalf("role %d: %d and %d bytes do not add up from %+v", role, sent, received, all) })
+			if len(all) < 10 {
+				t.Errorf("role %d: %d records", role, len(all))
+			}
+			checkReports(t, all)
+		}
+	})
+}
+
+func checkReports(t *testing.T, all []seen) {
+	t.Helper()
+	ids := map[[8]byte]bool{}
+	var before uint64 // the end of the record before
+	for i, e := range all {
+		name, _, ok := tlshead.Parse([]byte(e.request), []byte(e.response))
+		if e.Protocol != TLS || i > 0 && (!ok || string(name) != "shop.example") {
+			t.Errorf("record %d: %q %+v", i, name, e.Exchange)
+		}
+		if want := Keyed; i == 0 && e.Flags&want == 0 || i > 0 && e.Flags&^(RequestCut|ResponseCut|NoResponse) != 0 || e.response != "" && e.Flags&NoResponse != 0 {
+			t.Errorf("record %d has flags %x", i, e.Flags)
+		}
+		if e.RequestStart < before || ids[e.SpanID] {
+			t.Errorf("record %d begins at %d, before %d, or has a known id: %x", i, e.RequestStart, before, e.SpanID)
+		}
+		before, ids[e.SpanID] = max(e.RequestStart, e.RequestEnd, e.ResponseEnd), true
+	}
+}
+
 // converse shakes hands, sends some bytes both ways and closes. It returns how many bytes of ciphertext each end sent.
 func converse(t *testing.T, client, server net.Conn, version uint16) (sent, received uint64) {
 	t.Helper()
