@@ -13,6 +13,7 @@ const volatile __u32 request_window = REQUEST_MAX;     // captured bytes of a re
 const volatile __u32 response_window = RESPONSE_MAX;   // and of a response head
 const volatile __u64 wake_bytes = 1 << 20;             // the reader is woken once per so much written
 const volatile __s64 tls_report_period = 60000000000;  // ns after which an encrypted connection is reported that goes on
+const volatile bool preempted = true;                  // programs may be preempted by others on their CPU
 const volatile __u8 default_verdict = VERDICT_OBSERVE; // of processes without an entry in `procs`
 
 // Records on their way to user space. Full: the new record is dropped and counted.
@@ -142,15 +143,17 @@ struct {
 	__type(value, struct half_hints);
 } half_hints SEC(".maps");
 
-// Where payload is looked at, one per direction: on some kernels a receive can preempt a send on the same CPU.
+// Where payload is looked at. Several, for whoever is at work on a CPU may be preempted there by another one: by another task
+// where programs do not hold the CPU, and everywhere by an interrupt. All are taken: the payload is not looked at, and counted.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, WINDOWS);
 	__type(key, __u32);
 	__type(value, struct window);
 } windows SEC(".maps");
 
-// Where a process record is put together.
+// Where the record of an exec is put together. The kernel does not run the only program that does so while it runs on the same
+// CPU.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

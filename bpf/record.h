@@ -173,5 +173,6 @@ enum drop_reason {
 	DROP_PIPELINED_EXCHANGE, // a request sent ahead for which there was no room, or whose response could not be told from others
 	DROP_ADOPTION,           // a client exchange made a root, for its server exchange has made too many or lasts too long
 	DROP_TLS_SOCKET,         // plaintext of a TLS connection whose socket is not known
+	DROP_WINDOW,             // payload that was not looked at, because all windows of the CPU were taken
 	DROP_REASONS,
 };

@@ -3,6 +3,7 @@
 // Looking at payload eight bytes at a time. Words are loaded as they lie in memory, so the first byte is the lowest.
 #pragma once
 
+#include "drop.h"
 #include "maps.h"
 
 #define ONES  0x0101010101010101ull
@@ -16,13 +17,51 @@
 // first_bytes masks a word to its first n bytes.
 #define first_bytes(n) (~0ull >> (64 - 8 * (n)))
 
-// window_of returns the place where payload of a direction is looked at. It takes a copy of `dir`, whose value the
-// verifier would forget otherwise.
-static __always_inline struct window *window_of(__u32 dir)
+static __always_inline struct window *window_at(__u32 number)
 {
-	__u32 key = dir;
+	return bpf_map_lookup_elem(&windows, &number);
+}
 
-	return bpf_map_lookup_elem(&windows, &key);
+// window_take tells whether nobody is at work in a window, and makes it ours if so. Who counts and finds himself alone has it;
+// who does not, goes away again, and does no harm but that a third one may find it taken. Unlike a comparison with exchange,
+// adding is known to every kernel.
+static __always_inline bool window_take(struct window *w)
+{
+	if (!w || !preempted)
+		return w && !w->users;
+	__sync_fetch_and_add(&w->users, 1);
+	if (*(volatile __u32 *)&w->users == 1)
+		return true;
+	__sync_fetch_and_add(&w->users, -1);
+	return false;
+}
+
+// window_claim finds a window for what is to be looked at of one direction of a connection. It returns 0 when all are taken;
+// otherwise the window must be given back. A function of its own so that the verifier goes on from one state.
+__noinline int window_claim(struct conn *c, __u32 dir)
+{
+	if (!c)
+		return 0;
+	for (int n = 0; n < WINDOWS; n++) {
+		if (window_take(window_at(n))) {
+			c->window[dir & 1] = n;
+			return 1;
+		}
+	}
+	drop(DROP_WINDOW);
+	return 0;
+}
+
+static __always_inline void window_release(struct window *w)
+{
+	if (preempted)
+		__sync_fetch_and_add(&w->users, -1);
+}
+
+// window_of returns the window that was claimed.
+static __always_inline struct window *window_of(const struct conn *c, __u32 dir)
+{
+	return c ? window_at(c->window[dir & 1]) : NULL;
 }
 
 static __always_inline __u64 load8(const struct window *w, __u32 at)

@@ -125,7 +125,7 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 // peek at the first byte. A function of its own so that the verifier looks at it once.
 __noinline int data_tls(struct conn *c, __u32 dir, __u32 at, __u32 end)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_of(c, dir);
 	__u8 type;
 
 	if (!c || !w || c->spoke)
@@ -173,7 +173,7 @@ __noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __
 		return left;
 	request = dir == c->request_dir;
 	s = &c->stream[request ? REQUEST : RESPONSE];
-	if (request && s->state == STREAM_START && !c->spoke && got && fcgi_first(window_of(dir), from, end)) {
+	if (request && s->state == STREAM_START && !c->spoke && got && fcgi_first(window_of(c, dir), from, end)) {
 		c->rec.protocol = PROTOCOL_FASTCGI;
 		c->open = OPEN_NONE;
 		return 0;
@@ -188,7 +188,7 @@ __noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __
 		data_unread(c, dir, left);
 		return left;
 	}
-	n = request ? http_blank(dir, from) : 0;
+	n = request ? http_blank(c, dir, from) : 0;
 	return n ? n : left;
 }
 
@@ -262,9 +262,13 @@ static __always_inline __u64 data_owner(const struct conn *c)
 
 static __always_inline void data(struct conn *c, const struct source *src, __u32 dir, __u32 seq, __u32 len, __u64 task)
 {
-	struct window *w = window_of(dir);
-	__u32 at = 0, got;
+	__u32 at = 0, got, number;
+	struct window *w;
 
+	if (!window_claim(c, dir))
+		return; // which shows as a gap
+	number = c->window[dir];
+	w = window_at(number);
 	if (!w)
 		return;
 	c->now = bpf_ktime_get_boot_ns();
@@ -273,8 +277,10 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 	if (c->primed & 1 << dir) {
 		__s32 ahead = c->seen[dir] - seq;
 
-		if (ahead >= (__s32)len && ahead < SEQ_WILD)
+		if (ahead >= (__s32)len && ahead < SEQ_WILD) {
+			window_release(w);
 			return;
+		}
 		if (ahead > 0 && ahead < SEQ_WILD) {
 			at = ahead;
 		} else if (ahead) {
@@ -288,11 +294,13 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 		int n = data_step(c, dir, seq + at, len - at);
 
 		if (n < 0) {
-			got = source_load(src, w, dir, at, -n);
+			got = source_load(src, w, number, at, -n);
 			n = data_look(c, dir, seq + at, got, len - at);
 		}
 		at += n;
 	}
+	barrier_var(at); // else how the loop ended is kept, and the verifier walks it once for each
+	window_release(w);
 	if (at < len && !c->opaque)
 		data_skip(c, dir, len - at);
 	if (dir == DIR_RX && c->proc_flags & PROC_LOOP)

@@ -435,7 +435,7 @@ static __always_inline void exchange_capture(struct conn *c, const struct window
 // of its own so that it is not on the stack while they are looked at.
 __noinline int exchange_head(struct conn *c, __u32 dir, __u32 from, __u32 n)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_of(c, dir);
 	bool request, real;
 	struct stream *s;
 

@@ -141,7 +141,7 @@ static __always_inline __u32 fcgi_length(const struct window *w, __u32 at)
 // it once.
 __noinline int fcgi_pair(struct conn *c, __u32 dir, __u32 at, __u32 end)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_of(c, dir);
 	__u32 n, name, value;
 	struct fcgi *f;
 
@@ -173,7 +173,7 @@ __noinline int fcgi_pair(struct conn *c, __u32 dir, __u32 at, __u32 end)
 // fcgi_traceparent reads the value that was gathered in `part`.
 __noinline int fcgi_traceparent(struct conn *c, __u32 dir)
 {
-	struct window *w = window_of(dir);
+	struct window *w = window_of(c, dir);
 	struct fcgi *f;
 
 	if (!c || !w)
@@ -277,7 +277,7 @@ static __always_inline void fcgi_refuse(struct conn *c, struct stream *s, __u32 
 // it once.
 __noinline int fcgi_header(struct conn *c, __u32 dir, __u32 seq, __u32 at)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_of(c, dir);
 	struct stream *s;
 	struct fcgi *f;
 	__u32 type, id;
@@ -360,7 +360,7 @@ static __always_inline void fcgi_pass(struct conn *c, struct fcgi *f, bool reque
 // A function of its own so that the verifier looks at it once.
 __noinline int fcgi_content(struct conn *c, __u32 dir, __u32 at, __u32 end)
 {
-	struct window *w = window_of(dir);
+	struct window *w = window_of(c, dir);
 	struct stream *s;
 	struct fcgi *f;
 	bool request;
@@ -457,7 +457,7 @@ static __always_inline bool fcgi_found(struct conn *c, const struct window *w, b
 // first byte's, 0 bytes mean that it cannot be read. It returns how many bytes are dealt with.
 __noinline int fcgi_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 left)
 {
-	struct window *w = window_of(dir);
+	struct window *w = window_of(c, dir);
 	__u32 at = CARRY_MAX, end;
 	struct stream *s;
 	struct fcgi *f;

@@ -141,10 +141,10 @@ static __always_inline bool http_header_wanted(__u64 first)
 	       first == word('t', 'r', 'a', 'c', 'e', 'p', 'a', 'r');
 }
 
-// http_chunk_size reads the hexadecimal size of a chunk; HTTP_NOT if that is not what it is.
-__noinline __s64 http_chunk_size(__u32 dir, __u32 at)
+// http_chunk_size reads the hexadecimal size of a chunk in the window of a number; HTTP_NOT if that is not what it is.
+__noinline __s64 http_chunk_size(__u32 number, __u32 at)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_at(number);
 	__s64 n = 0;
 	int i;
 
@@ -160,9 +160,9 @@ __noinline __s64 http_chunk_size(__u32 dir, __u32 at)
 	return i ? n : HTTP_NOT;
 }
 
-static __always_inline void http_chunk_line(struct stream *s, __u32 dir, __u32 at)
+static __always_inline void http_chunk_line(struct conn *c, struct stream *s, __u32 dir, __u32 at)
 {
-	__s64 n = http_chunk_size(dir, at);
+	__s64 n = http_chunk_size(c->window[dir & 1], at);
 
 	s->state = n > 0 ? STREAM_CHUNK : n == 0 ? STREAM_TRAILER : STREAM_LOST;
 	s->remain = n + 2; // with the line end behind it
@@ -174,7 +174,7 @@ static __always_inline void http_chunk_line(struct stream *s, __u32 dir, __u32 a
 // at it once.
 __noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_of(c, dir);
 	bool request, whole;
 	struct stream *s;
 
@@ -185,7 +185,7 @@ __noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop)
 	whole = !(s->facts & FACT_LONG_LINE);
 	s->facts &= ~FACT_LONG_LINE;
 	if (s->state == STREAM_CHUNK_LINE) {
-		http_chunk_line(s, dir, at);
+		http_chunk_line(c, s, dir, at);
 		return s->state == STREAM_TRAILER;
 	}
 	if (stop > at && load1(w, stop - 1) == '\r')
@@ -247,9 +247,9 @@ static __always_inline __u32 http_unfold(struct stream *s, struct window *w, __u
 }
 
 // http_blank counts the line ends at `at`: some clients put them behind a body.
-static __always_inline __u32 http_blank(__u32 dir, __u32 at)
+static __always_inline __u32 http_blank(const struct conn *c, __u32 dir, __u32 at)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_of(c, dir);
 	__u32 n;
 
 	for (n = 0; w && n < 8; n++) {
@@ -294,7 +294,7 @@ static __always_inline int http_begin(struct conn *c, struct stream *s, const st
 // HTTP message. s->state tells where the stream is then; DONE here means that the lines have ended.
 __noinline int http_scan(struct conn *c, __u32 dir, __u32 from, __u32 end)
 {
-	struct window *w = window_of(dir);
+	struct window *w = window_of(c, dir);
 	struct stream *s;
 	__u32 at, pos;
 	int i, begin;

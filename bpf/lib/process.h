@@ -31,21 +31,16 @@ static __always_inline void process_fill(struct process_record *r, enum process_
 }
 
 // Process events are rare and user space acts on them at once, so they always wake the reader.
-static __always_inline void process_send(struct process_space *s, __u32 tail)
+static __always_inline void process_tell(enum process_event event, struct task_struct *task)
 {
-	__u32 size = sizeof(s->rec) + tail;
+	struct process_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 
-	if (size > sizeof(s->rec) + sizeof(s->tail))
-		size = sizeof(s->rec) + sizeof(s->tail);
-	if (bpf_ringbuf_output(&ring, s, size, BPF_RB_FORCE_WAKEUP))
+	if (!r) {
 		drop(DROP_RING_FULL_PROCESS);
-}
-
-static __always_inline struct process_space *process_room(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&process_space, &zero);
+		return;
+	}
+	process_fill(r, event, task);
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }
 
 // process_area copies [start, end) of the current process's memory, at most max bytes, to s->tail + at. The pages were
@@ -65,11 +60,12 @@ static __always_inline __u32 process_area(struct process_space *s, __u32 at, uns
 
 static __always_inline void process_exec(struct task_struct *task, struct linux_binprm *binprm)
 {
-	struct process_space *s = process_room();
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	__u32 tail = 0;
+	struct process_space *s;
+	__u32 tail = 0, zero = 0;
 	long size;
 
+	s = bpf_map_lookup_elem(&process_space, &zero);
 	if (!s)
 		return;
 	process_fill(&s->rec, PROCESS_EXEC, task);
@@ -82,14 +78,16 @@ static __always_inline void process_exec(struct task_struct *task, struct linux_
 	s->rec.args_size = process_area(s, tail, BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end), PROCESS_ARGS_MAX);
 	tail += s->rec.args_size;
 	s->rec.env_size = process_area(s, tail, BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end), PROCESS_ENV_MAX);
-	tail += s->rec.env_size;
-	process_send(s, tail);
+	tail += s->rec.env_size + sizeof(s->rec);
+	if (tail > sizeof(s->rec) + sizeof(s->tail))
+		tail = sizeof(s->rec) + sizeof(s->tail);
+	if (bpf_ringbuf_output(&ring, s, tail, BPF_RB_FORCE_WAKEUP))
+		drop(DROP_RING_FULL_PROCESS);
 }
 
 // A child is the same program as its parent, so the parent's verdict holds until user space or exec says otherwise.
 static __always_inline void process_fork(struct task_struct *parent, struct task_struct *child)
 {
-	struct process_space *s;
 	const struct proc *inherited;
 	struct proc copy;
 	__u32 tgid = BPF_CORE_READ(child, tgid);
@@ -104,11 +102,7 @@ static __always_inline void process_fork(struct task_struct *parent, struct task
 		copy = *inherited;
 		bpf_map_update_elem(&procs, &tgid, &copy, BPF_NOEXIST);
 	}
-	s = process_room();
-	if (!s)
-		return;
-	process_fill(&s->rec, PROCESS_FORK, child);
-	process_send(s, 0);
+	process_tell(PROCESS_FORK, child);
 }
 
 // process_network is called when the current process listens, connects, or begins TLS. By then its libraries are loaded, as
@@ -116,32 +110,22 @@ static __always_inline void process_fork(struct task_struct *parent, struct task
 static __always_inline void process_network(void)
 {
 	const struct proc *p = process_find(bpf_get_current_pid_tgid() >> 32);
-	struct process_space *s;
 
 	if (!process_observed(p) || (p && p->flags & PROC_TLS))
 		return;
-	s = process_room();
-	if (!s)
-		return;
-	process_fill(&s->rec, PROCESS_TLS, (struct task_struct *)bpf_get_current_task());
-	process_send(s, 0);
+	process_tell(PROCESS_TLS, (struct task_struct *)bpf_get_current_task());
 }
 
 // Called for every thread; the process is gone with its last one. Its sockets are closed only afterwards.
 static __always_inline void process_exit(struct task_struct *task)
 {
-	__u32 tid = BPF_CORE_READ(task, pid);
-	struct process_space *s;
+	__u32 tid = BPF_CORE_READ(task, pid), tgid = BPF_CORE_READ(task, tgid);
 
-	owner_forget(BPF_CORE_READ(task, tgid), tid);
+	owner_forget(tgid, tid);
 	bpf_map_delete_elem(&calls, &tid);
 	bpf_map_delete_elem(&tls_threads, &tid);
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return;
-	s = process_room();
-	if (!s)
-		return;
-	process_fill(&s->rec, PROCESS_EXIT, task);
-	bpf_map_delete_elem(&procs, &s->rec.tgid);
-	process_send(s, 0);
+	bpf_map_delete_elem(&procs, &tgid);
+	process_tell(PROCESS_EXIT, task);
 }

@@ -54,9 +54,9 @@ static __always_inline int source_segment(char *to, __u32 kind, __u64 list, __u3
 }
 
 // source_user loads from memory of the process. A function of its own so that the verifier looks at it once.
-__noinline int source_user(__u64 base, __u32 what, __u32 dir, __u64 at, __u32 want)
+__noinline int source_user(__u64 base, __u32 what, __u32 number, __u64 at, __u32 want)
 {
-	struct window *w = window_of(dir);
+	struct window *w = window_at(number);
 	__u32 kind = what & ((1 << SOURCE_SEGMENTS) - 1);
 
 	if (!w || kind == SOURCE_NONE || want > PIECE_MAX)
@@ -66,14 +66,14 @@ __noinline int source_user(__u64 base, __u32 what, __u32 dir, __u64 at, __u32 wa
 	return source_segment(w->bytes + CARRY_MAX, kind, base, what >> SOURCE_SEGMENTS, at, want);
 }
 
-// source_load reads up to `want` bytes from offset `at` on into the window of the direction, behind the room for an
+// source_load reads up to `want` bytes from offset `at` on into the window of that number, behind the room for an
 // unfinished line. It returns how many, 0 when they cannot be read.
-static __always_inline __u32 source_load(const struct source *src, struct window *w, __u32 dir, __u32 at, __u32 want)
+static __always_inline __u32 source_load(const struct source *src, struct window *w, __u32 number, __u32 at, __u32 want)
 {
 	__s64 err;
 
 	if (src->kind != SOURCE_SKB)
-		return source_user(src->base, src->kind | src->segments << SOURCE_SEGMENTS, dir, src->skip + at, want);
+		return source_user(src->base, src->kind | src->segments << SOURCE_SEGMENTS, number, src->skip + at, want);
 	want &= WINDOW_MASK; // tells the verifier that it fits
 	err = bpf_dynptr_read(w->bytes + CARRY_MAX, want, src->skb, src->skip + at, 0);
 	return want & ~(__u32)(err >> 63); // no branch: it would double what the verifier walks

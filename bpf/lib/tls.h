@@ -269,7 +269,7 @@ static __always_inline void tls_record(struct conn *c, struct tls_socket *t, str
 // forward to the next one.
 __noinline int tls_header(struct conn *c, __u32 dir, __u32 seq, __u32 got)
 {
-	const struct window *window = window_of(dir);
+	const struct window *window = window_of(c, dir);
 	struct tls_socket *t = c ? tls_socket_of(c->sk) : NULL;
 	__u32 n, length;
 	struct tls_walk *w;
@@ -377,7 +377,7 @@ static __always_inline bool tls_capturing(const struct conn *c, __u32 dir)
 
 __noinline int tls_capture(struct conn *c, __u32 dir, __u32 got)
 {
-	const struct window *w = window_of(dir);
+	const struct window *w = window_of(c, dir);
 
 	if (c && w && got <= PIECE_MAX)
 		exchange_capture(c, w, dir == c->request_dir, CARRY_MAX, got);
@@ -390,20 +390,26 @@ __noinline int tls_capture(struct conn *c, __u32 dir, __u32 got)
 static __always_inline void tls_wire(struct conn *c, const struct source *src, __u32 dir, __u32 seq, __u32 len)
 {
 	__u32 at = tls_pass(c, dir, seq, len), got;
-	struct window *w = window_of(dir);
+	struct window *w;
 
+	if (at >= len && !tls_capturing(c, dir))
+		return;
+	if (!window_claim(c, dir))
+		return;
+	w = window_of(c, dir);
 	if (!w)
 		return;
 	if (tls_capturing(c, dir)) {
 		got = len < PIECE_MAX ? len : PIECE_MAX;
 		barrier_var(got); // else the load does not tell the verifier that it fits
-		got = source_load(src, w, dir, 0, got);
+		got = source_load(src, w, c->window[dir], 0, got);
 		tls_capture(c, dir, got);
 	}
 	for (int i = 0; i < TLS_STEPS_MAX && at < len; i++) {
-		got = source_load(src, w, dir, at, len - at < TLS_HEADER ? len - at : TLS_HEADER);
+		got = source_load(src, w, c->window[dir], at, len - at < TLS_HEADER ? len - at : TLS_HEADER);
 		at += tls_header(c, dir, seq + at, got);
 	}
+	window_release(w);
 }
 
 // tls_or_data hands on the bytes of a socket that a tier saw, plain or not.

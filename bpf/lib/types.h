@@ -136,6 +136,7 @@ struct conn {
 	__u8 open;
 	__u8 request_dir;
 	__u8 last_dir;
+	__u8 window[2];   // by direction: number of the window where what is looked at is
 	__u64 dialed;     // key of the exchange that opened this connection, until the first exchange; 0: none
 	__u64 before;     // `owner` before what is being looked at
 	__u32 wire_shift; // from `seq` of what is looked at to the sequence number on the wire: not 0 for plaintext of TLS
@@ -236,8 +237,13 @@ struct tick {
 	__u8 spent;    // a request has been made, or a connection opened, in this tick
 };
 
+// Windows of a CPU.
+#define WINDOWS 4
+
 struct window {
 	char bytes[WINDOW_MASK + 1 + 128]; // the longest thing looked at from a position is a traceparent
+	__u32 users;                       // 1: somebody is at work in it; for a moment more
+	__u32 reserved;
 };
 
 struct process_space {

@@ -40,6 +40,7 @@ const (
 	benchProgGenerate       = "generate"
 	benchProgTrap           = "trap"
 	benchVarDefaultVerdict  = "default_verdict"
+	benchVarPreempted       = "preempted"
 	benchVarRequestWindow   = "request_window"
 	benchVarResponseWindow  = "response_window"
 	benchVarTlsReportPeriod = "tls_report_period"
@@ -124,6 +125,7 @@ type benchMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type benchVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -204,6 +206,7 @@ func (m *benchMaps) Close() error {
 // It can be passed to loadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type benchVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

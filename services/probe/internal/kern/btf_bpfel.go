@@ -40,6 +40,7 @@ const (
 	btfProgOnSend         = "on_send"
 	btfVarCallKinds       = "call_kinds"
 	btfVarDefaultVerdict  = "default_verdict"
+	btfVarPreempted       = "preempted"
 	btfVarRequestWindow   = "request_window"
 	btfVarResponseWindow  = "response_window"
 	btfVarTlsReportPeriod = "tls_report_period"
@@ -125,6 +126,7 @@ type btfMapSpecs struct {
 type btfVariableSpecs struct {
 	CallKinds       *ebpf.VariableSpec `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -205,6 +207,7 @@ func (m *btfMaps) Close() error {
 type btfVariables struct {
 	CallKinds       *ebpf.Variable `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

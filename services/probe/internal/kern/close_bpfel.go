@@ -39,6 +39,7 @@ const (
 	closeProgOnDestroy      = "on_destroy"
 	closeProgOnState        = "on_state"
 	closeVarDefaultVerdict  = "default_verdict"
+	closeVarPreempted       = "preempted"
 	closeVarRequestWindow   = "request_window"
 	closeVarResponseWindow  = "response_window"
 	closeVarTlsReportPeriod = "tls_report_period"
@@ -122,6 +123,7 @@ type closeMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type closeVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -200,6 +202,7 @@ func (m *closeMaps) Close() error {
 // It can be passed to loadCloseObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closeVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

@@ -39,6 +39,7 @@ const (
 	close_by_addrProgOnDestroy      = "on_destroy"
 	close_by_addrProgOnState        = "on_state"
 	close_by_addrVarDefaultVerdict  = "default_verdict"
+	close_by_addrVarPreempted       = "preempted"
 	close_by_addrVarRequestWindow   = "request_window"
 	close_by_addrVarResponseWindow  = "response_window"
 	close_by_addrVarTlsReportPeriod = "tls_report_period"
@@ -122,6 +123,7 @@ type close_by_addrMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type close_by_addrVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -200,6 +202,7 @@ func (m *close_by_addrMaps) Close() error {
 // It can be passed to loadClose_by_addrObjects or ebpf.CollectionSpec.LoadAndAssign.
 type close_by_addrVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

@@ -21,6 +21,7 @@ func dropReasons() []dropReason {
 		{"pipelined_exchange", true}, // a request sent ahead without room, or whose response could not be told from others
 		{"adoption", false},          // a client exchange made a root, for its server exchange has made too many or lasts too long
 		{"tls_socket", true},         // plaintext of a TLS connection whose socket is not known
+		{"window", false},            // payload that was not looked at, because all windows of the CPU were taken
 	}
 }
 

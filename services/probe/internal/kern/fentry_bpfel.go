@@ -46,6 +46,7 @@ const (
 	fentryProgOnUnixSend     = "on_unix_send"
 	fentryProgOnUnixSent     = "on_unix_sent"
 	fentryVarDefaultVerdict  = "default_verdict"
+	fentryVarPreempted       = "preempted"
 	fentryVarReceiveFlagsAt  = "receive_flags_at"
 	fentryVarRequestWindow   = "request_window"
 	fentryVarResponseWindow  = "response_window"
@@ -138,6 +139,7 @@ type fentryMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fentryVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	ReceiveFlagsAt  *ebpf.VariableSpec `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
@@ -218,6 +220,7 @@ func (m *fentryMaps) Close() error {
 // It can be passed to loadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fentryVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	ReceiveFlagsAt  *ebpf.Variable `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`

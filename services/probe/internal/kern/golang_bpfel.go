@@ -44,6 +44,7 @@ const (
 	golangProgOnTlsWrite     = "on_tls_write"
 	golangVarCallKinds       = "call_kinds"
 	golangVarDefaultVerdict  = "default_verdict"
+	golangVarPreempted       = "preempted"
 	golangVarRequestWindow   = "request_window"
 	golangVarResponseWindow  = "response_window"
 	golangVarTlsReportPeriod = "tls_report_period"
@@ -133,6 +134,7 @@ type golangMapSpecs struct {
 type golangVariableSpecs struct {
 	CallKinds       *ebpf.VariableSpec `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -215,6 +217,7 @@ func (m *golangMaps) Close() error {
 type golangVariables struct {
 	CallKinds       *ebpf.Variable `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

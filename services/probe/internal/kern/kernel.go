@@ -142,3 +142,20 @@ func receiveFlagsAt() uint32 {
 	at := slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return p.Name == "flags" })
 	return uint32(max(at, 3)) //nolint:gosec // a small index
 }
+
+// preempted tells whether a program of an object may be preempted by another one on its CPU. Tracepoints used to hold the CPU: those of
+// system calls before 6.13, the others before 6.19. Everything else has not since 5.11.
+func preempted(object string) bool {
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		return true
+	}
+	since := uint32(5<<16 | 11<<8)
+	switch object {
+	case "syscall":
+		since = 6<<16 | 13<<8
+	case "btf":
+		since = 6<<16 | 19<<8
+	}
+	return version >= since
+}

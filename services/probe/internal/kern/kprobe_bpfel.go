@@ -46,6 +46,7 @@ const (
 	kprobeProgOnUnixSend     = "on_unix_send"
 	kprobeProgOnUnixSent     = "on_unix_sent"
 	kprobeVarDefaultVerdict  = "default_verdict"
+	kprobeVarPreempted       = "preempted"
 	kprobeVarReceiveFlagsAt  = "receive_flags_at"
 	kprobeVarRequestWindow   = "request_window"
 	kprobeVarResponseWindow  = "response_window"
@@ -138,6 +139,7 @@ type kprobeMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kprobeVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	ReceiveFlagsAt  *ebpf.VariableSpec `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
@@ -218,6 +220,7 @@ func (m *kprobeMaps) Close() error {
 // It can be passed to loadKprobeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kprobeVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	ReceiveFlagsAt  *ebpf.Variable `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`

@@ -38,6 +38,7 @@ const (
 	loopMapWindows         = "windows"
 	loopProgOnTickEnd      = "on_tick_end"
 	loopVarDefaultVerdict  = "default_verdict"
+	loopVarPreempted       = "preempted"
 	loopVarRequestWindow   = "request_window"
 	loopVarResponseWindow  = "response_window"
 	loopVarTlsReportPeriod = "tls_report_period"
@@ -120,6 +121,7 @@ type loopMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type loopVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -198,6 +200,7 @@ func (m *loopMaps) Close() error {
 // It can be passed to loadLoopObjects or ebpf.CollectionSpec.LoadAndAssign.
 type loopVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

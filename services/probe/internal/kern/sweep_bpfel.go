@@ -38,6 +38,7 @@ const (
 	sweepMapWindows         = "windows"
 	sweepProgSweep          = "sweep"
 	sweepVarDefaultVerdict  = "default_verdict"
+	sweepVarPreempted       = "preempted"
 	sweepVarRequestWindow   = "request_window"
 	sweepVarResponseWindow  = "response_window"
 	sweepVarTlsReportPeriod = "tls_report_period"
@@ -121,6 +122,7 @@ type sweepMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type sweepVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -200,6 +202,7 @@ func (m *sweepMaps) Close() error {
 // It can be passed to loadSweepObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sweepVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

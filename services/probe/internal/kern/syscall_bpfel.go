@@ -40,6 +40,7 @@ const (
 	syscallProgOnReturn       = "on_return"
 	syscallVarCallKinds       = "call_kinds"
 	syscallVarDefaultVerdict  = "default_verdict"
+	syscallVarPreempted       = "preempted"
 	syscallVarRequestWindow   = "request_window"
 	syscallVarResponseWindow  = "response_window"
 	syscallVarTlsReportPeriod = "tls_report_period"
@@ -125,6 +126,7 @@ type syscallMapSpecs struct {
 type syscallVariableSpecs struct {
 	CallKinds       *ebpf.VariableSpec `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -205,6 +207,7 @@ func (m *syscallMaps) Close() error {
 type syscallVariables struct {
 	CallKinds       *ebpf.Variable `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`

@@ -193,6 +193,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		"call_kinds":        callKinds(),
 		"receive_flags_at":  receiveFlagsAt(),
 		"unix_salt":         opts.salt,
+		"preempted":         preempted(o.name),
 	} {
 		if v := spec.Variables[name]; v != nil {
 			if err := v.Set(value); err != nil {

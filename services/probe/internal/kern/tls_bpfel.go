@@ -49,6 +49,7 @@ const (
 	tlsProgTlsLeave         = "tls_leave"
 	tlsProgTlsShutdown      = "tls_shutdown"
 	tlsVarDefaultVerdict    = "default_verdict"
+	tlsVarPreempted         = "preempted"
 	tlsVarRequestWindow     = "request_window"
 	tlsVarResponseWindow    = "response_window"
 	tlsVarTlsReportPeriod   = "tls_report_period"
@@ -142,6 +143,7 @@ type tlsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tlsVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
@@ -220,6 +222,7 @@ func (m *tlsMaps) Close() error {
 // It can be passed to loadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tlsVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
