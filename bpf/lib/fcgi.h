@@ -74,7 +74,7 @@ static __always_inline void fcgi_lost(struct conn *c, struct stream *s, bool req
 static __always_inline void fcgi_put(struct conn *c, const struct window *w, __u32 from, __u32 at, __u32 n)
 {
 	barrier_var(n); // what the compiler knows of it the verifier does not
-	if (at <= REQUEST_MAX && n <= RESPONSE_MAX)
+	if (at < sizeof(c->heads) && n <= RESPONSE_MAX)
 		bpf_probe_read_kernel(c->heads + at, n, w->bytes + (from & WINDOW_MASK));
 }
 

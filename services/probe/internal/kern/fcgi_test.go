@@ -34,14 +34,24 @@ func params(pairs ...string) string {
 	return string(b)
 }
 
-// fcgiRequest is what a server like nginx sends for one request, in the usual order of parameters.
-func fcgiRequest(id byte, path, stdin string, more ...string) string {
-	all := params(append([]string{
+// fcgiParams are what a server like nginx sends with a request, in the usual order.
+func fcgiParams(path string, stdin int, more ...string) string {
+	return params(append([]string{
 		"SCRIPT_FILENAME", "/srv/www/index.php", "QUERY_STRING", "token=" + strings.Repeat("s3cret", 200), "REQUEST_METHOD", "POST",
-		"CONTENT_TYPE", "", "CONTENT_LENGTH", fmt.Sprint(len(stdin)), "SCRIPT_NAME", "/index.php", "REQUEST_URI", path, "DOCUMENT_ROOT", "/srv",
+		"CONTENT_TYPE", "", "CONTENT_LENGTH", fmt.Sprint(stdin), "SCRIPT_NAME", "/index.php", "REQUEST_URI", path, "DOCUMENT_ROOT", "/srv",
 		"SERVER_PROTOCOL", "HTTP/1.1", "HTTP_HOST", "shop", "HTTP_COOKIE", strings.Repeat("c", 300), "HTTP_USER_AGENT", "curl/8",
 	}, more...)...)
-	out := fcgi(1, id, "\x00\x01\x01\x00\x00\x00\x00\x00", 0) + fcgi(4, id, all, len(all)%8) + fcgi(4, id, "", 0)
+}
+
+const (
+	fcgiBegin = "\x00\x01\x01\x00\x00\x00\x00\x00"
+	fcgiEnd   = "\x00\x00\x00\x00\x00\x00\x00\x00"
+)
+
+// fcgiRequest is what a server like nginx sends for one request.
+func fcgiRequest(id byte, path, stdin string, more ...string) string {
+	all := fcgiParams(path, len(stdin), more...)
+	out := fcgi(1, id, fcgiBegin, 0) + fcgi(4, id, all, len(all)%8) + fcgi(4, id, "", 0)
 	for len(stdin) > 0 {
 		n := min(len(stdin), 32768)
 		out += fcgi(5, id, stdin[:n], 3)
@@ -58,7 +68,7 @@ func fcgiResponse(id byte, head, body string) string {
 		out += fcgi(6, id, body[:n], 1)
 		body = body[n:]
 	}
-	return out + fcgi(6, id, "", 0) + fcgi(3, id, "\x00\x00\x00\x00\x00\x00\x00\x00", 2)
+	return out + fcgi(6, id, "", 0) + fcgi(3, id, fcgiEnd, 2)
 }
 
 // captured is what is captured of fcgiRequest: numbers and values of parameters, in their order.

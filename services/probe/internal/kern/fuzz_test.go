@@ -119,3 +119,21 @@ func wantedOf(got []seen, want []wanted) (all []wanted) {
 	}
 	return all
 }
+
+// FuzzFastCGI has conversations of FastCGI, in records of any size, cut anywhere.
+func FuzzFastCGI(f *testing.F) {
+	for seed := range uint64(30) {
+		f.Add(seed)
+	}
+	tiers := watchers(f)
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		v, all := script{rand.New(rand.NewPCG(seed, 1))}.fastCGI() //nolint:gosec // No secret.
+		client, server := pipe(t, "tcp", "127.0.0.1:0")
+		v.hold(t, client, server)
+		for _, w := range tiers {
+			defer w.forget()
+			checkFastCGI(t, Client, w.read(t, Client, client, len(all)), all)
+			checkFastCGI(t, Server, w.read(t, Server, server, len(all)), all)
+		}
+	})
+}

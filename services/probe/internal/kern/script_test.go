@@ -213,3 +213,40 @@ func (s script) conversation() (conversation, []wanted) {
 	}
 	return v, all
 }
+
+// records cuts a text into records of FastCGI, and ends it by an empty one.
+func (s script) records(kind byte, text string) string {
+	most := 1 + s.size()
+	var b strings.Builder
+	for len(text) > 0 {
+		n := min(len(text), 1+s.IntN(most), 65535)
+		if b.Len() > 1<<16 {
+			n = min(len(text), 65535)
+		}
+		b.WriteString(fcgi(kind, 1, text[:n], s.IntN(256)))
+		text = text[n:]
+	}
+	return b.String() + fcgi(kind, 1, "", s.IntN(8))
+}
+
+// fastCGI returns a conversation of FastCGI.
+func (s script) fastCGI() (conversation, []fcgiTold) {
+	v := conversation{end: s.IntN(2)}
+	var all []fcgiTold
+	for range 1 + s.IntN(4) {
+		path, stdin := "/"+s.letters(s.IntN(400)), s.bytes(s.size())
+		request := fcgi(1, 1, fcgiBegin, s.IntN(8)) + s.records(4, fcgiParams(path, len(stdin), "A", s.letters(s.IntN(3000)))) + s.records(5, stdin)
+		stdout := "Status: 404\r\n\r\n" + s.bytes(s.size())
+		response := s.records(6, stdout) + fcgi(3, 1, fcgiEnd, s.IntN(8))
+		if s.chance(2) {
+			response = fcgi(7, 1, "a warning", s.IntN(8)) + response
+		}
+		var flags Flags
+		if len(path) > 255 {
+			flags = RequestCut
+		}
+		all = append(all, fcgiSent(request, path, response, stdout[:min(len(stdout), maxResponseWindow)], flags))
+		v.talk = append(append(v.talk, s.pieces(request, false)...), s.pieces(response, true)...)
+	}
+	return v, all
+}
