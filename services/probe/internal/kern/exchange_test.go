@@ -335,6 +335,35 @@ func TestResetReason(t *testing.T) {
 	})
 }
 
+// TestBrokenConnection checks the reasons that no close of an end gives: a peer that is silent for too long, and one that closed
+// before it was asked.
+func TestBrokenConnection(t *testing.T) {
+	deaf := func(t *testing.T, client, server *net.TCPConn) {
+		raw(t, server, func(fd int) bool { // what comes is dropped as if on the way
+			drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+			return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]}) == nil
+		})
+		raw(t, client, func(fd int) bool {
+			return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 300) == nil
+		})
+	}
+	closed := func(_ *testing.T, _, server *net.TCPConn) { _ = server.Close() }
+	eachTier(t, func(t *testing.T, tier string) {
+		_, r := start(t, Options{Tier: tier})
+		for want, happens := range map[unix.Errno]func(t *testing.T, client, server *net.TCPConn){unix.ETIMEDOUT: deaf, unix.EPIPE: closed} {
+			client, server := pipe(t, "tcp", "127.0.0.1:0")
+			happens(t, client, server)
+			put(t, client, get)
+			_, _ = io.ReadAll(client)
+			_ = client.Close()
+			got := r.wait(t, Client, of(client), 1)[0]
+			if got.Flags != Reset|NoResponse|Keyed || unix.Errno(got.Error) != want {
+				t.Errorf("flags %b, reason %v, want %v", got.Flags, unix.Errno(got.Error), want)
+			}
+		}
+	})
+}
+
 // TestWait checks how long a request lay in the socket before the server read it, also when it was acknowledged meanwhile.
 func TestWait(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
