@@ -20,7 +20,7 @@ func TestPHP(t *testing.T) {
 		t.Run(tier, func(t *testing.T) {
 			b := newBackend(t)
 			s := allInOne(t, "--tier", tier, "--otlp", "http://"+b.http)
-			front := startPHP(t)
+			front := startPHP(t, nil)
 			sent := map[string]request{}
 			var all []request
 			for i := range 1000 {
@@ -36,22 +36,22 @@ func TestPHP(t *testing.T) {
 	}
 }
 
-// startPHP returns the address of the nginx before it.
-func startPHP(t *testing.T) string {
+// startPHP returns the address of the nginx before it; env is that of PHP.
+func startPHP(t *testing.T, env []string) string {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/sbin/php-fpm*")
 	if len(found) == 0 {
 		t.Fatal("php-fpm is missing: hack/deps test")
 	}
 	dir, front, php := t.TempDir(), freeAddress(t), freeAddress(t)
-	for from, to := range map[string]string{"php-nginx.conf": front, "php.conf": php, "index.php": ""} {
+	for from, to := range map[string]string{"php-nginx.conf": front, "php.conf": php, "index.php": "", "relay.php": ""} {
 		text, err := os.ReadFile(filepath.Join("testdata", from))
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, from), strings.NewReplacer("DIR", dir, "LISTEN", to, "PHP;", php+";").Replace(string(text)))
 	}
-	start(t, nil, found[0], "--allow-to-run-as-root", "--nodaemonize", "--fpm-config", filepath.Join(dir, "php.conf"))
+	start(t, env, found[0], "--allow-to-run-as-root", "--nodaemonize", "--fpm-config", filepath.Join(dir, "php.conf"))
 	start(t, nil, "/usr/sbin/nginx", "-c", filepath.Join(dir, "php-nginx.conf"))
 	for _, address := range []string{front, php} {
 		wait(t, 30*time.Second, address+" to listen", func() bool { return dials(address) })
