@@ -14,7 +14,7 @@ func Loop(function string, attach func(path string, offset uint64) (io.Closer, e
 			return executable && (path.Base(file) == "node" || path.Base(file) == "nodejs")
 		},
 		Attach: func(file string) (io.Closer, error) {
-			found, err := Functions(file, []string{function})
+			found, err := Places(file, []string{function})
 			if err != nil || found[function] == 0 {
 				return nil, err // without symbols, or with a loop that is a library of its own
 			}

@@ -14,7 +14,7 @@ func TLS(functions []string, attach func(path string, offsets map[string]uint64)
 	return Kind{
 		Wanted: func(file string, executable bool) bool { return executable || mayHoldTLS(path.Base(file)) },
 		Attach: func(file string) (io.Closer, error) {
-			found, err := Functions(file, functions)
+			found, err := Places(file, functions)
 			if err != nil || len(found) == 0 {
 				return nil, err
 			}

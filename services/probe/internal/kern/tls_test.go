@@ -123,7 +123,7 @@ func (p *program) tell(t *testing.T, line string) {
 // hookFile hooks the TLS functions of a file for the length of the test.
 func (k *Kern) hookFile(t *testing.T, path string) {
 	t.Helper()
-	found, err := elffile.Functions(path, TLSFunctions())
+	found, err := elffile.Places(path, TLSFunctions())
 	if err != nil || len(found) == 0 {
 		t.Fatalf("%s: %v %v", path, found, err)
 	}
