@@ -145,7 +145,7 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how, __u64 hoo
 	t->library = how;
 	t->memory = t->guessed = !!(how & TLS_BY_MEMORY);
 	t->plain[DIR_RX] = t->plain[DIR_TX] = t->offered = 0;
-	t->left = t->late = 0;
+	t->left = t->late = t->missed = 0;
 	t->hooked = hooked;
 	t->wary = t->joined && t->walk[DIR_RX].ready && t->walk[DIR_TX].ready ? TLS_UNHEARD : TLS_UNJUDGED;
 	t->joined = 1;
@@ -209,14 +209,37 @@ static __always_inline void tls_begin(struct conn *c, struct tls_socket *t, __u3
 	process_network();
 }
 
+// tls_pend keeps a record until it is read. Of more than there is room for, as in a large body, the first ones matter: a message
+// begins there.
 static __always_inline void tls_pend(struct tls_socket *t, __u32 start, __u32 length)
 {
-	struct tls_record *r = &t->pending[t->pushed++ & (TLS_PENDING_MAX - 1)];
+	struct tls_record *r;
 
+	if (t->pushed - t->popped >= TLS_PENDING_MAX)
+		t->missed = 1;
+	if (t->missed)
+		return;
+	r = &t->pending[t->pushed++ & (TLS_PENDING_MAX - 1)];
 	r->start = start;
 	r->length = length;
-	if (t->pushed - t->popped > TLS_PENDING_MAX)
-		t->popped = t->pushed - TLS_PENDING_MAX;
+}
+
+// tls_lose ends the walk along the records of a direction until a send or a receive begins with one.
+static __always_inline void tls_lose(struct tls_socket *t, struct tls_walk *w, __u32 dir)
+{
+	w->walking = 0;
+	if (dir == DIR_RX)
+		t->missed = 1;
+}
+
+// tls_catch_up is called when something is sent: as a rule all that was received before has been read.
+static __always_inline void tls_catch_up(struct tls_socket *t)
+{
+	if (!t->missed)
+		return;
+	t->missed = 0;
+	t->left = 0;
+	t->popped = t->pushed;
 }
 
 // tls_rekey gives an open exchange its wire key when its request's record is sent at last. The peer cannot have it yet.
@@ -287,7 +310,7 @@ __noinline int tls_header(struct conn *c, __u32 dir, __u32 seq, __u32 got)
 	w->have = 0;
 	length = w->header[3] << 8 | w->header[4];
 	if (w->header[0] < TLS_CHANGE_CIPHER_SPEC || w->header[0] > TLS_APPLICATION || w->header[1] != 3 || length > TLS_RECORD_MAX) {
-		w->walking = 0; // until a send or a receive begins with a header
+		tls_lose(t, w, dir);
 		return TLS_RECORD_MAX;
 	}
 	w->next += length;
@@ -339,7 +362,7 @@ __noinline int tls_pass(struct conn *c, __u32 dir, __u32 seq, __u32 len)
 	if (w->primed && ahead > 0 && ahead < SEQ_WILD)
 		at = ahead;
 	else if (w->primed && ahead)
-		w->walking = 0;
+		tls_lose(t, w, dir);
 	w->primed = 1;
 	w->upto = seq + len;
 	c->now = bpf_ktime_get_boot_ns();
@@ -362,7 +385,7 @@ __noinline int tls_pass(struct conn *c, __u32 dir, __u32 seq, __u32 len)
 	}
 	ahead = w->next - seq;
 	if (ahead < (__s32)at) {
-		w->walking = 0;
+		tls_lose(t, w, dir);
 		return len;
 	}
 	return ahead < (__s32)len ? ahead : len;

@@ -114,8 +114,10 @@ __noinline int tls_sent(__u64 sk, __u32 n)
 {
 	struct tls_socket *t = tls_socket_of(sk);
 
-	if (t)
-		t->plain[DIR_TX] += n;
+	if (!t)
+		return 0;
+	t->plain[DIR_TX] += n;
+	tls_catch_up(t);
 	return 0;
 }
 
@@ -177,7 +179,7 @@ __noinline int tls_received(__u64 sk, __u64 buffer, __u32 n, __u32 size)
 	t->known[DIR_RX] = tls_claim(t, n, size, at);
 	if (t->known[DIR_RX]) {
 		t->guessed = 0;
-	} else if (t->guessed) {
+	} else if (t->guessed && !t->missed) {
 		c->open = OPEN_NONE;
 		drop(DROP_TLS_SOCKET);
 		tls_part(t->object, t->tgid);

@@ -318,6 +318,7 @@ struct tls_socket {
 	__u8 keyed;     // the plaintext's connection has a wire key
 	__u8 joined;    // has been joined before
 	__u8 wary;      // enum tls_wary
+	__u8 missed;    // records were received that are not in `pending`, behind those that are
 	__u8 known[2];  // by direction: `shift` is valid
 	__u8 late;      // plaintext from `late_at` on was taken for sending before it was known where its record begins
 	__u16 overhead; // of a record over its plaintext; 0: not known

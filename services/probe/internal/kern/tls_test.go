@@ -18,12 +18,14 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,11 +163,13 @@ server.serve_forever()
 `
 
 const pythonAsync = `
-import asyncio, ssl, sys
+import asyncio, re, ssl, sys
 async def serve(reader, writer):
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            if length: await reader.readexactly(int(length[1]))
             body = head.split(b" ")[1]
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
             await writer.drain()
@@ -186,7 +190,7 @@ const https = require("https"), fs = require("fs");
 console.log("loaded");
 process.stdin.once("data", () => {
   const server = https.createServer({cert: fs.readFileSync(process.argv[1]), key: fs.readFileSync(process.argv[2])},
-    (req, res) => { res.setHeader("Content-Length", req.url.length); res.end(req.url); });
+    (req, res) => { res.setHeader("Content-Length", req.url.length); req.resume().on("end", () => res.end(req.url)); });
   server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 });
 `
@@ -292,6 +296,58 @@ func TestTLSLibraries(t *testing.T) {
 					})
 				}
 			}
+		}
+	})
+}
+
+// TestTLSLarge sends large bodies, which look like requests in many places, to servers whose TLS library does not see the socket: there
+// are more records in a receive than are kept, and still each exchange is right and nothing else is reported.
+func TestTLSLarge(t *testing.T) {
+	const connections, requests = 3, 3
+	cert, key := certificate(t)
+	body := strings.Repeat("GET /trap HTTP/1.1\r\nHost: x\r\n\r\n", 1<<16)
+	eachTier(t, func(t *testing.T, tier string) {
+		k, r := start(t, Options{Tier: tier})
+		if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil {
+			t.Fatal(err)
+		}
+		hooked := map[string]bool{}
+		for name, server := range map[string][]string{"python asyncio": {"python3", "-c", pythonAsync}, "node": {"node", "-e", nodeServer}} {
+			t.Run(name, func(t *testing.T) {
+				s := k.launch(t, server[0], append(server[1:], cert, key)...)
+				k.hookMapped(t, s, hooked)
+				s.tell(t, "go")
+				address, err := netip.ParseAddrPort("127.0.0.1:" + s.line(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var all sync.WaitGroup
+				for n := range connections {
+					all.Go(func() {
+						client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+						defer client.CloseIdleConnections()
+						for i := range requests {
+							res, err := client.Post(fmt.Sprintf("https://%s/%d/%d", address, n, i), "text/plain", strings.NewReader(body))
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							_, _ = io.Copy(io.Discard, res.Body)
+							_ = res.Body.Close()
+						}
+					})
+				}
+				all.Wait()
+				got := r.wait(t, Server, ends{address}, connections*requests)
+				if len(got) > connections*requests {
+					t.Errorf("%d exchanges, want %d", len(got), connections*requests)
+				}
+				for _, e := range got {
+					if e.Flags != Keyed || e.Status != 200 || e.RequestBytes != uint64(int(e.RequestHead)+len(body)) || strings.Contains(e.request[:10], "/trap") {
+						t.Errorf("%.20q: %+v", e.request, e.Exchange)
+					}
+				}
+			})
 		}
 	})
 }
