@@ -5,45 +5,19 @@
 
 #include "lib/conns_by_addr.h"
 #include "lib/msg.h"
+#include "lib/regs.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-// kprobe_arg returns argument n of the function that is being entered.
-static __always_inline __u64 kprobe_arg(void *ctx, int n)
-{
-	if (bpf_core_field_exists(struct pt_regs___amd64, di)) {
-		const struct pt_regs___amd64 *r = ctx;
-
-		switch (n) {
-		case 0:
-			return BPF_CORE_READ(r, di);
-		case 1:
-			return BPF_CORE_READ(r, si);
-		case 2:
-			return BPF_CORE_READ(r, dx);
-		case 3:
-			return BPF_CORE_READ(r, cx);
-		default:
-			return BPF_CORE_READ(r, r8);
-		}
-	}
-	if (bpf_core_field_exists(struct pt_regs___arm64, regs)) {
-		const struct pt_regs___arm64 *r = ctx;
-
-		return BPF_CORE_READ(r, regs[n]);
-	}
-	return 0;
-}
-
 static __always_inline struct sock *kprobe_sock(void *ctx)
 {
-	return (struct sock *)kprobe_arg(ctx, 0);
+	return (struct sock *)regs_arg(ctx, 0);
 }
 
 SEC("kprobe/tcp_sendmsg_locked")
 int on_send(void *ctx)
 {
-	msg_send(kprobe_sock(ctx), (struct msghdr *)kprobe_arg(ctx, 1), kprobe_arg(ctx, 2));
+	msg_send(kprobe_sock(ctx), (struct msghdr *)regs_arg(ctx, 1), regs_arg(ctx, 2));
 	return 0;
 }
 
@@ -58,40 +32,39 @@ int on_sent(void *ctx)
 SEC("kprobe/do_tcp_sendpages")
 int on_pages(void *ctx)
 {
-	msg_pages(kprobe_sock(ctx), kprobe_arg(ctx, 3));
+	msg_pages(kprobe_sock(ctx), regs_arg(ctx, 3));
 	return 0;
 }
 
 SEC("kprobe/tcp_recvmsg")
 int on_receive(void *ctx)
 {
-	__u32 flags = receive_flags_at == 3 ? kprobe_arg(ctx, 3) : kprobe_arg(ctx, 4);
+	__u32 flags = receive_flags_at == 3 ? regs_arg(ctx, 3) : regs_arg(ctx, 4);
 
-	msg_receive(kprobe_sock(ctx), (struct msghdr *)kprobe_arg(ctx, 1), kprobe_arg(ctx, 2), flags);
+	msg_receive(kprobe_sock(ctx), (struct msghdr *)regs_arg(ctx, 1), regs_arg(ctx, 2), flags);
 	return 0;
 }
 
 SEC("kprobe/tcp_cleanup_rbuf")
 int on_copied(void *ctx)
 {
-	msg_copied(kprobe_sock(ctx), kprobe_arg(ctx, 1));
+	msg_copied(kprobe_sock(ctx), regs_arg(ctx, 1));
 	return 0;
 }
 
 SEC("kprobe/unix_stream_sendmsg")
 int on_unix_send(void *ctx)
 {
-	struct msghdr *msg = (struct msghdr *)kprobe_arg(ctx, 1);
+	struct msghdr *msg = (struct msghdr *)regs_arg(ctx, 1);
 
-	msg_unix_begin((struct socket *)kprobe_arg(ctx, 0), msg, kprobe_arg(ctx, 2), DIR_TX, BPF_CORE_READ(msg, msg_flags));
+	msg_unix_begin((struct socket *)regs_arg(ctx, 0), msg, regs_arg(ctx, 2), DIR_TX, BPF_CORE_READ(msg, msg_flags));
 	return 0;
 }
 
 SEC("kprobe/unix_stream_recvmsg")
 int on_unix_receive(void *ctx)
 {
-	msg_unix_begin((struct socket *)kprobe_arg(ctx, 0), (struct msghdr *)kprobe_arg(ctx, 1), kprobe_arg(ctx, 2), DIR_RX,
-		       kprobe_arg(ctx, 3));
+	msg_unix_begin((struct socket *)regs_arg(ctx, 0), (struct msghdr *)regs_arg(ctx, 1), regs_arg(ctx, 2), DIR_RX, regs_arg(ctx, 3));
 	return 0;
 }
 

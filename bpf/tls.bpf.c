@@ -19,7 +19,7 @@ int openssl_read(void *ctx)
 SEC("uprobe")
 int openssl_read_ex(void *ctx)
 {
-	tls_enter(ctx, TLS_READ, TLS_OPENSSL, tls_register(ctx, 3));
+	tls_enter(ctx, TLS_READ, TLS_OPENSSL, regs_arg(ctx, 3));
 	return 0;
 }
 
@@ -35,7 +35,7 @@ int openssl_write(void *ctx)
 SEC("uprobe")
 int openssl_write_ex(void *ctx)
 {
-	tls_enter(ctx, TLS_WRITE, TLS_OPENSSL, tls_register(ctx, 3));
+	tls_enter(ctx, TLS_WRITE, TLS_OPENSSL, regs_arg(ctx, 3));
 	return 0;
 }
 
@@ -43,7 +43,7 @@ int openssl_write_ex(void *ctx)
 SEC("uprobe")
 int openssl_write_ex2(void *ctx)
 {
-	tls_enter(ctx, TLS_WRITE, TLS_OPENSSL, tls_register(ctx, 4));
+	tls_enter(ctx, TLS_WRITE, TLS_OPENSSL, regs_arg(ctx, 4));
 	return 0;
 }
 
@@ -83,7 +83,7 @@ int gnutls_shake(void *ctx)
 SEC("uprobe")
 int tls_shutdown(void *ctx)
 {
-	tls_closes(tls_register(ctx, 0));
+	tls_closes(regs_arg(ctx, 0));
 	return 0;
 }
 
@@ -91,7 +91,7 @@ int tls_shutdown(void *ctx)
 SEC("uprobe")
 int tls_free(void *ctx)
 {
-	tls_part(tls_register(ctx, 0), bpf_get_current_pid_tgid() >> 32);
+	tls_part(regs_arg(ctx, 0), bpf_get_current_pid_tgid() >> 32);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "maps.h"
+#include "regs.h"
 
 enum call_kind {
 	CALL_NONE,
@@ -27,26 +28,9 @@ const volatile __u8 call_kinds[512] = {};
 // call_arg returns argument n of the call that is being entered.
 static __always_inline __u64 call_arg(const void *regs, int n)
 {
-	if (bpf_core_field_exists(struct pt_regs___amd64, di)) {
-		const struct pt_regs___amd64 *r = regs;
-
-		switch (n) {
-		case 0:
-			return BPF_CORE_READ(r, di);
-		case 1:
-			return BPF_CORE_READ(r, si);
-		case 2:
-			return BPF_CORE_READ(r, dx);
-		default:
-			return BPF_CORE_READ(r, r10);
-		}
-	}
-	if (bpf_core_field_exists(struct pt_regs___arm64, regs)) {
-		const struct pt_regs___arm64 *r = regs;
-
-		return BPF_CORE_READ(r, regs[n]);
-	}
-	return 0;
+	if (n == 3 && bpf_core_field_exists(struct pt_regs___amd64, r10)) // the instruction that enters the kernel takes rcx
+		return BPF_CORE_READ((const struct pt_regs___amd64 *)regs, r10);
+	return regs_arg(regs, n);
 }
 
 // call_number returns the number of the call that these registers are of.

@@ -5,6 +5,7 @@
 // place of sequence numbers, so that a send taken up again counts once.
 #pragma once
 
+#include "regs.h"
 #include "tls.h"
 
 // tls_hooked returns since when all hooks of the file are there whose function is being entered, 0 if some are still to come. Before
@@ -199,48 +200,12 @@ static __always_inline void tls_closes(__u64 object)
 		c->closing = 1;
 }
 
-// tls_register returns an argument (from 0), the stack pointer as it is after the return, or the returned value.
-#define TLS_STACK  -1
-#define TLS_RETURN -2
-
-static __always_inline __u64 tls_register(void *regs, int which)
-{
-	if (bpf_core_field_exists(struct pt_regs___amd64, di)) {
-		const struct pt_regs___amd64 *r = regs;
-
-		switch (which) {
-		case TLS_STACK:
-			return BPF_CORE_READ(r, sp);
-		case TLS_RETURN:
-			return BPF_CORE_READ(r, ax);
-		case 0:
-			return BPF_CORE_READ(r, di);
-		case 1:
-			return BPF_CORE_READ(r, si);
-		case 2:
-			return BPF_CORE_READ(r, dx);
-		case 3:
-			return BPF_CORE_READ(r, cx);
-		default:
-			return BPF_CORE_READ(r, r8);
-		}
-	}
-	if (bpf_core_field_exists(struct pt_regs___arm64, regs)) {
-		const struct pt_regs___arm64 *r = regs;
-
-		if (which == TLS_STACK)
-			return BPF_CORE_READ(r, sp);
-		return BPF_CORE_READ(r, regs[which == TLS_RETURN ? 0 : which]);
-	}
-	return 0;
-}
-
 // tls_stack returns what the stack pointer of the call being entered will be after its return.
 static __always_inline __u64 tls_stack(void *regs)
 {
 	__u64 address = bpf_core_field_exists(struct pt_regs___amd64, di) ? sizeof(__u64) : 0; // which return takes from the stack
 
-	return tls_register(regs, TLS_STACK) + address;
+	return regs_stack(regs) + address;
 }
 
 // tls_push makes room for a call on its thread. Calls whose return was missed are below the stack pointer and go; one that is
@@ -268,7 +233,7 @@ static __always_inline struct tls_call *tls_push(struct tls_thread *h, __u64 obj
 // `result` is where the function says how much it moved, or 0 if it returns that.
 static __always_inline void tls_enter(void *regs, __u8 kind, __u8 library, __u64 result)
 {
-	__u64 id = bpf_get_current_pid_tgid(), object = tls_register(regs, 0), hooked, sk, received;
+	__u64 id = bpf_get_current_pid_tgid(), object = regs_arg(regs, 0), hooked, sk, received;
 	struct tls_thread *h;
 	struct tls_call *call;
 
@@ -286,8 +251,8 @@ static __always_inline void tls_enter(void *regs, __u8 kind, __u8 library, __u64
 	received = h->received;
 	h->received = 0;
 	call->object = object;
-	call->buffer = tls_register(regs, 1);
-	call->size = tls_register(regs, 2);
+	call->buffer = regs_arg(regs, 1);
+	call->size = regs_arg(regs, 2);
 	call->result = result;
 	call->stack = tls_stack(regs);
 	call->hooked = hooked;
@@ -306,7 +271,7 @@ static __always_inline void tls_enter(void *regs, __u8 kind, __u8 library, __u64
 // tls_moved returns how many bytes a call that returns has moved.
 static __always_inline __u32 tls_moved(void *regs, const struct tls_call *call)
 {
-	__s32 value = tls_register(regs, TLS_RETURN);
+	__s32 value = regs_result(regs);
 	__u64 n = 0;
 
 	if (value <= 0 || call->kind == TLS_OTHER)
@@ -318,7 +283,7 @@ static __always_inline __u32 tls_moved(void *regs, const struct tls_call *call)
 
 static __always_inline void tls_return(void *regs)
 {
-	__u64 id = bpf_get_current_pid_tgid(), stack = tls_register(regs, TLS_STACK), sk;
+	__u64 id = bpf_get_current_pid_tgid(), stack = regs_stack(regs), sk;
 	struct tls_thread *h = tls_thread_of(id);
 	struct tls_call *call = NULL;
 	__u32 n;
