@@ -165,7 +165,7 @@ __noinline int data_took(struct conn *c, __u32 dir, __u32 n)
 // data_foreign deals with what is no HTTP message where one should be, as data_lines does.
 __noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __u32 left)
 {
-	bool request, got = end > from;
+	bool request, doubtful, got = end > from;
 	struct stream *s;
 	__u32 n;
 
@@ -183,7 +183,10 @@ __noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __
 	if (request && s->state == STREAM_START && exchange_ahead(c) && got) {
 		exchange_pop(c);
 	} else if (!exchange_ahead(c) && (got ? c->stream[REQUEST].state <= STREAM_HEAD : request && s->state == STREAM_START)) {
+		doubtful = got && !request && http_doubtful(&c->stream[REQUEST]);
 		exchange_abandon(c, dir);
+		if (doubtful)
+			return 0; // this may be a request then
 	} else {
 		data_unread(c, dir, left);
 		return left;

@@ -19,7 +19,7 @@
 #define TRIES_MAX  4096
 #define TRIES_TURN 512
 // Most of what is said on unix sockets is no HTTP.
-#define TRIES_TURN_UNIX (TRIES_MAX / 2)
+#define TRIES_TURN_UNIX (TRIES_MAX / 4)
 
 // exchange_real tells whether what passes in a stream belongs to the record.
 static __always_inline bool exchange_real(const struct conn *c, bool request)
@@ -279,7 +279,7 @@ __noinline int exchange_cut(struct conn *c, __u32 flags)
 		return 0;
 	request = &c->stream[REQUEST];
 	response = &c->stream[RESPONSE];
-	if (!exchange_ahead(c) && request->state == STREAM_START) {
+	if (!exchange_ahead(c) && http_doubtful(request)) {
 		c->open = OPEN_NONE;
 		return 0;
 	}

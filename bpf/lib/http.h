@@ -14,32 +14,62 @@
 
 #define HTTP_NOT (-1)
 
+// The space before the version, the version, and CR.
+#define VERSION_MAX 10
+
 static __always_inline bool http_space(__u8 c)
 {
 	return c == ' ' || c == '\t';
 }
 
-// http_method tells whether a first line begins as a request does, and with which method.
-static __always_inline bool http_method(__u64 x, __u32 *method)
+// The characters of a token (RFC 9110, section 5.6.2), a bit for each below 64, and above.
+#define TOKEN_LOW  0x03ff6cfa00000000ull
+#define TOKEN_HIGH 0x57ffffffc7fffffeull
+
+// Longer than every registered method: UPDATEREDIRECTREF has 17 letters.
+#define METHOD_MAX 24
+
+// http_token returns how long the token at `at` in a window is that a space follows; 0 when there are too few bytes to tell, HTTP_NOT when there
+// is none. A function of its own so that the verifier looks at it once.
+__noinline int http_token(__u32 number, __u32 at, __u32 end)
 {
-	*method = METHOD_OTHER;
+	const struct window *w = window_at(number);
+	__u32 n;
+
+	for (n = 0; w && n < METHOD_MAX && at + n < end; n++) {
+		__u8 c = load1(w, at + n);
+
+		if (c == ' ')
+			return n ? (int)n : HTTP_NOT;
+		if (c & 0x80 || !((c & 0x40 ? TOKEN_HIGH : TOKEN_LOW) >> (c & 0x3f) & 1))
+			return HTTP_NOT;
+	}
+	return n < METHOD_MAX ? 0 : HTTP_NOT;
+}
+
+// http_method tells which method a first line begins with, and sets a fact if a text that is no HTTP might as well begin so.
+static __always_inline __u32 http_method(struct stream *s, __u64 x)
+{
 	if ((x & first_bytes(4)) == word('G', 'E', 'T', ' ', 0, 0, 0, 0) ||
 	    (x & first_bytes(5)) == word('P', 'O', 'S', 'T', ' ', 0, 0, 0) ||
 	    (x & first_bytes(4)) == word('P', 'U', 'T', ' ', 0, 0, 0, 0) ||
 	    (x & first_bytes(6)) == word('P', 'A', 'T', 'C', 'H', ' ', 0, 0) ||
 	    (x & first_bytes(7)) == word('D', 'E', 'L', 'E', 'T', 'E', ' ', 0) ||
 	    (x & first_bytes(6)) == word('T', 'R', 'A', 'C', 'E', ' ', 0, 0) || x == word('O', 'P', 'T', 'I', 'O', 'N', 'S', ' '))
-		return true;
+		return METHOD_OTHER;
 	if ((x & first_bytes(5)) == word('H', 'E', 'A', 'D', ' ', 0, 0, 0))
-		*method = METHOD_HEAD;
-	else if (x == word('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '))
-		*method = METHOD_CONNECT;
-	return *method != METHOD_OTHER;
+		return METHOD_HEAD;
+	if (x == word('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '))
+		return METHOD_CONNECT;
+	s->facts |= FACT_RARE_METHOD;
+	return METHOD_OTHER;
 }
 
-static __always_inline bool http_method_letter(__u8 c)
+// http_doubtful tells whether a request may yet turn out to be none: its method is still to come, or is rare and its version is.
+static __always_inline bool http_doubtful(const struct stream *s)
 {
-	return c == 'G' || c == 'P' || c == 'D' || c == 'H' || c == 'O' || c == 'C' || c == 'T';
+	return s->state == STREAM_START ||
+	       (s->state == STREAM_HEAD && (s->facts & (FACT_RARE_METHOD | FACT_FIRST_LINE)) == FACT_RARE_METHOD);
 }
 
 // http_status reads "HTTP/1.x 200"; 0 if that is not what it is.
@@ -58,7 +88,7 @@ static __always_inline bool http_version(const struct window *w, __u32 stop)
 {
 	if (load1(w, stop - 1) == '\r')
 		stop--;
-	return (load8(w, stop - 8) & first_bytes(7)) == word('H', 'T', 'T', 'P', '/', '1', '.', 0);
+	return load8(w, stop - 9) == word(' ', 'H', 'T', 'T', 'P', '/', '1', '.');
 }
 
 // http_traceparent reads 00-<trace id>-<span id>-<flags> at `at`. A value that is not one is as good as none.
@@ -198,7 +228,7 @@ __noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop)
 		return 1;
 	if (!(s->facts & FACT_FIRST_LINE)) {
 		s->facts |= FACT_FIRST_LINE;
-		if (request && (whole || stop >= at + 8) && !http_version(w, stop))
+		if (request && !http_version(w, stop))
 			s->state = STREAM_START; // not HTTP after all
 		return s->state == STREAM_HEAD;
 	}
@@ -214,8 +244,8 @@ static __always_inline bool http_dull(const struct stream *s, __u64 first, __u32
 	       !http_header_wanted(first);
 }
 
-// http_keep keeps the unfinished line [at, end) for the next piece, or forgets it if it is too long to be of interest. Of the
-// line before a chunk the beginning is enough.
+// http_keep keeps the unfinished line [at, end) for the next piece. If it is too long to be of interest, its end will do, which
+// may be the version of a request; of the line before a chunk the beginning.
 static __always_inline void http_keep(struct stream *s, const struct window *w, __u32 at, __u32 end)
 {
 	__u32 n = end - at;
@@ -223,10 +253,10 @@ static __always_inline void http_keep(struct stream *s, const struct window *w, 
 	s->carry = 0;
 	if (n > CARRY_MAX && s->state == STREAM_CHUNK_LINE)
 		n = CARRY_MAX;
-	if (n > CARRY_MAX || (s->facts & FACT_LONG_LINE)) {
-		if (n)
-			s->facts |= FACT_LONG_LINE;
-		return;
+	if (n > CARRY_MAX) {
+		s->facts |= FACT_LONG_LINE;
+		n = VERSION_MAX;
+		at = end - VERSION_MAX;
 	}
 	bpf_probe_read_kernel(s->line, n, w->bytes + (at & WINDOW_MASK));
 	s->carry = n;
@@ -266,14 +296,19 @@ static __always_inline __u32 http_blank(const struct conn *c, __u32 dir, __u32 a
 static __always_inline int http_begin(struct conn *c, struct stream *s, const struct window *w, __u32 dir, __u32 at, __u32 end)
 {
 	__u16 status;
+	int token;
 
 	if (dir == c->request_dir) {
-		if (!http_method_letter(load1(w, at)))
+		token = http_token(c->window[dir & 1], at, end);
+		if (token < 0)
 			return HTTP_NOT;
-		if (end - at < 8)
+		if (!token || end - at < 8)
 			return 0;
-		if (!http_method(load8(w, at), &c->next_method))
+		if (load8(w, at) == word('P', 'R', 'I', ' ', '*', ' ', 'H', 'T') && !c->spoke) { // HTTP/2
+			c->opaque = OPAQUE_OTHER;
 			return HTTP_NOT;
+		}
+		c->next_method = http_method(s, load8(w, at));
 	} else {
 		if (load1(w, at) != 'H')
 			return HTTP_NOT;

@@ -53,6 +53,7 @@ enum stream_facts {
 	FACT_LONG_LINE = 1 << 2,   // in a line whose beginning is forgotten
 	FACT_FIRST_LINE = 1 << 3,  // the first line is behind us
 	FACT_SMALL_CHUNK = 1 << 4, // the chunk before was so small that the next one may be in the same piece
+	FACT_RARE_METHOD = 1 << 5, // what may be the method of a request is none of the common ones
 };
 
 // Where a stream of FastCGI is (lib/fcgi.h).

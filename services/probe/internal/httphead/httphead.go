@@ -7,7 +7,10 @@
 // it: queries, fragments and user information are in no result, not even when the cut hides the byte that would tell.
 package httphead
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Request is what a request head says. Slices point into the capture.
 type Request struct {
@@ -166,10 +169,10 @@ func CleanHost(v []byte) []byte {
 	return v
 }
 
-// IsMethod tells whether all bytes are such as methods are made of.
+// IsMethod tells whether all bytes are such as methods are made of: those of a token (RFC 9110, section 5.6.2).
 func IsMethod(b []byte) bool {
 	for _, c := range b {
-		if (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
 			return false
 		}
 	}

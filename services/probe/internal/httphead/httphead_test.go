@@ -43,6 +43,7 @@ func TestParseRequest(t *testing.T) {
 			"PUT / HTTP/1.0\nuser-agent:  x \nhost: h\n\n",
 			request{Method: "PUT", Path: "/", Host: "h", UserAgent: "x"},
 		},
+		"any token":        {"x-my.own~method! /a HTTP/1.1\r\n\r\n", request{Method: "x-my.own~method!", Path: "/a", Minor: 1}},
 		"no version":       {"GET /old\r\n", request{Method: "GET", Path: "/old", Minor: 1}},
 		"space in target":  {"GET /a b?k=v HTTP/1.1\r\n\r\n", request{Method: "GET", Path: "/a", Minor: 1}},
 		"absolute form":    {"GET http://u:p@shop:81/a?b=c HTTP/1.1\r\nHost: other\r\n\r\n", request{Method: "GET", Path: "/a", Host: "shop:81", Minor: 1}},
@@ -80,7 +81,7 @@ func TestParseRequest(t *testing.T) {
 
 func TestParseRequestRefuses(t *testing.T) {
 	t.Parallel()
-	for _, head := range []string{"", "GET", " /", "get / HTTP/1.1", "\x16\x03\x01", strings.Repeat("A", 40) + " /", "HTTP/1.1 200 OK"} {
+	for _, head := range []string{"", "GET", " /", "g(t / HTTP/1.1", "\x16\x03\x01", strings.Repeat("A", 40) + " /", "HTTP/1.1 200 OK"} {
 		if got, ok := parse(head); ok {
 			t.Errorf("ParseRequest(%q) = %+v, want refusal", head, got)
 		}

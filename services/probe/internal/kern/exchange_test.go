@@ -70,6 +70,9 @@ func conversations() map[string]conversation {
 	many := chunkedH + strings.Repeat("1\r\nx\r\n", 3000) + "0\r\nTrailer: x\r\n\r\n"
 	mixed := chunkedH + chunks(200) + "0\r\n\r\n"
 	body := "Content-Length: 300000\r\n\r\n" + strings.Repeat("b", 300_000)
+	propfind := "PROPFIND /dav HTTP/1.1\r\nDepth: 0\r\nContent-Length: 7\r\n\r\n<find/>"
+	lower := "x-my.own~method! /lower HTTP/1.0\r\n\r\n"
+	search := "M-SEARCH /" + strings.Repeat("long", 120) + " HTTP/1.1\r\n\r\n"
 	bigPut, bigOK := "PUT /big HTTP/1.1\r\n"+body, "HTTP/1.1 200 OK\r\n"+body
 	return map[string]conversation{
 		"one":         {talk: []said{c(get), s(hello)}, want: []told{sent(get, 200, hello, 0)}},
@@ -201,6 +204,29 @@ func conversations() map[string]conversation {
 				sent(post+"0123456789", 200, hello, 0), sent(get, 200, hello, 0),
 				sent(post+"0123456789", 200, hello, Pipelined), sent(get, 200, hello, 0),
 			},
+		},
+		"rare methods": {
+			talk: []said{c(propfind), s(hello), c(lower), s(hello), c(search[:5]), c(search[5:70]), c(search[70:498]), c(search[498:]), s(hello)},
+			want: []told{sent(propfind, 200, hello, 0), sent(lower, 200, hello, 0), sent(search, 200, hello, 0)},
+		},
+		"rare methods, pipelined by letters": {
+			talk: []said{{text: get + propfind + lower, by: 1}, s(hello + hello + hello)},
+			want: []told{sent(get, 200, hello, Pipelined), sent(propfind, 200, hello, Pipelined), sent(lower, 200, hello, 0)},
+		},
+		"half a rare method": {talk: []said{c("PROPFIND /a HTT")}},
+		"words": {
+			talk: []said{c("hello world\r\n"), s("how are you\r\n"), c("words " + strings.Repeat("and words ", 99)), s("so many"), c(get), s(hello)},
+			want: []told{sent(get, 200, hello, 0)},
+		},
+		"words of a server, without end": {talk: []said{s("so it is " + strings.Repeat("and words ", 99)), c(get), s(hello)}, want: []told{sent(get, 200, hello, 0)}},
+		"long words, the last few apart": {
+			talk: []said{c("words " + strings.Repeat("and words ", 60)), c("more\r\n\r\n"), s("?"), c(get), s(hello)},
+			want: []told{sent(get, 200, hello, 0)},
+		},
+		"too long a method": {talk: []said{c(strings.Repeat("M", 25) + " / HTTP/1.1\r\n\r\n"), s("?"), c(get), s(hello)}, want: []told{sent(get, 200, hello, 0)}},
+		"HTTP/2":            {talk: []said{c("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), s("\x00\x00\x00\x04\x00\x00\x00\x00\x00"), c(get), s(hello)}},
+		"HTTP/2 in pieces": {
+			talk: []said{c("PR"), c("I * H"), c("TTP/2.0\r\n\r\nSM\r\n\r\n"), s("\x00\x00\x00\x04\x00\x00\x00\x00\x00"), c(get), s(hello)},
 		},
 		"not HTTP":                {talk: []said{c("GETTING somewhere\r\n"), s("HELLO\r\n"), c("P"), s("x")}},
 		"a method but no version": {talk: []said{c("GET key\r\n\r\n"), s("$3\r\nval\r\n")}},

@@ -494,6 +494,45 @@ func TestTLSEnds(t *testing.T) {
 	})
 }
 
+// A client and a server that speak HTTP/2 over TLS, and say in it what looks like HTTP/1.
+const nodeHTTP2 = `
+const http2 = require("http2"), fs = require("fs"), trap = "GET /trap HTTP/1.1\r\n\r\n";
+console.log("loaded");
+process.stdin.once("data", () => {
+  const server = http2.createSecureServer({cert: fs.readFileSync(process.argv[1]), key: fs.readFileSync(process.argv[2])});
+  server.on("stream", (stream) => { stream.respond(); stream.end(trap); });
+  server.listen(0, "127.0.0.1", () => {
+    const client = http2.connect("https://localhost:" + server.address().port, {ca: fs.readFileSync(process.argv[1])});
+    const stream = client.request({":method": "POST"});
+    stream.resume(); stream.end(trap);
+    stream.on("close", () => { client.close(() => console.log("done")); server.close(); });
+  });
+});
+`
+
+// TestTLSHTTP2 expects nothing of HTTP/2 but its connection.
+func TestTLSHTTP2(t *testing.T) {
+	cert, key := certificate(t)
+	eachTier(t, func(t *testing.T, tier string) {
+		k, r := start(t, Options{Tier: tier})
+		p := k.launch(t, "node", "-e", nodeHTTP2, cert, key)
+		k.hookMapped(t, p, map[string]bool{})
+		p.tell(t, "go")
+		p.line(t)
+		for _, role := range []Role{Client, Server} {
+			for _, e := range r.wait(t, role, ends{}, 1) {
+				name, version, ok := tlshead.Parse([]byte(e.request), []byte(e.response))
+				if e.Protocol != TLS || string(name) != "localhost" || version != tls.VersionTLS13 || !ok {
+					t.Errorf("role %d: %+v %q", role, e.Exchange, e.request)
+				}
+			}
+		}
+		if n := r.total(); n != 2 {
+			t.Errorf("%d records, want 2", n)
+		}
+	})
+}
+
 // TestEncrypted has connections whose plaintext nobody sees: each becomes one record at its end, with what both ends began with.
 func TestEncrypted(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {

@@ -153,7 +153,7 @@ func TestUnixOther(t *testing.T) {
 	eachUnixTier(t, func(t *testing.T, tier string) {
 		_, r := start(t, Options{Tier: tier})
 		client, server, path := unixPipe(t, socketPath(t))
-		conversation{talk: []said{c("\x00AUTH EXTERNAL 30\r\n"), s("OK 1234\r\n"), c("BEGIN\r\n"), s("l\x01"), c(get), s(hello)}}.hold(t, client, server)
+		conversation{talk: []said{c("\x00AUTH EXTERNAL 30\r\n"), s("OK 1234\r\n"), c("BEGIN\r\n"), s("l\x01"), c("l\x02"), s("l\x03"), c(get), s(hello)}}.hold(t, client, server)
 		client, server, next := unixPipe(t, socketPath(t))
 		conversation{talk: []said{c(get), s(hello)}}.hold(t, client, server)
 		r.waitAt(t, Client, next, 1)
