@@ -99,6 +99,11 @@ bench-probe: ## Measure what the probe and an idle `up` cost, and write docs/cos
 	hack/deps test
 	go run ./test/bench -out docs/cost.md
 
+.PHONY: bench-kernels
+bench-kernels: ## Compare the tiers on other kernels, in emulated machines, and write that part of docs/cost.md
+	hack/deps kernels
+	go run ./test/bench -kernels 6.1,6.12 -out docs/cost.md
+
 .PHONY: endurance
 endurance: ## Churn connections and processes for ENDURANCE (10m): memory and files flat, every exchange accounted for
 	go run ./test/endurance -for $(or $(ENDURANCE),10m)

@@ -14,11 +14,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/busbar/busbar/test/internal/child"
 )
 
 const loadConnections = 16
@@ -31,27 +31,48 @@ type load struct {
 	Rate          int // requests a second, all connections together
 	TLS           bool
 	Window        time.Duration
+	PID           int // of the server
 }
 
-// runLoad makes a load in a process of its own on the first processor and returns how many requests were answered.
-func runLoad(ctx context.Context, l load) (int, error) {
+// answer is what a load comes to.
+type answer struct {
+	Requests int
+	CPU      time.Duration // that the server took meanwhile
+}
+
+// runLoad makes a load in a process of its own on the first processor.
+func runLoad(ctx context.Context, l load) (answer, error) {
+	var a answer
 	self, err := os.Executable()
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	args, err := json.Marshal(l)
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	out, err := exec.CommandContext(ctx, "taskset", "-c", "0", self, "-load", string(args)).CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("run the load: %w\n%s", err, out)
+		return a, fmt.Errorf("run the load: %w\n%s", err, out)
 	}
-	return strconv.Atoi(strings.TrimSpace(string(out)))
+	return a, json.Unmarshal(out, &a)
 }
 
-// make makes the requests and returns how many were answered.
-func (l load) make(ctx context.Context) (int, error) {
+// make makes the requests. Its time, and the server's, begins when all connections are there.
+func (l load) make(ctx context.Context) (answer, error) {
+	var connections []net.Conn
+	for range loadConnections {
+		c, err := l.dial(ctx)
+		if err != nil {
+			return answer{}, err
+		}
+		defer func() { _ = c.Close() }()
+		connections = append(connections, c)
+	}
+	before, err := child.CPUTime(l.PID)
+	if err != nil {
+		return answer{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.Window)
 	defer cancel()
 	var (
@@ -60,9 +81,9 @@ func (l load) make(ctx context.Context) (int, error) {
 		mu      sync.Mutex
 		failure error
 	)
-	for i := range loadConnections {
+	for i, c := range connections {
 		workers.Go(func() {
-			n, err := l.keepAsking(ctx, time.Duration(i)*time.Second/time.Duration(l.Rate))
+			n, err := l.keepAsking(ctx, c, time.Duration(i)*time.Second/time.Duration(l.Rate))
 			total.Add(int64(n))
 			mu.Lock()
 			defer mu.Unlock()
@@ -70,7 +91,11 @@ func (l load) make(ctx context.Context) (int, error) {
 		})
 	}
 	workers.Wait()
-	return int(total.Load()), failure
+	after, err := child.CPUTime(l.PID)
+	if total.Load() == 0 && failure == nil {
+		failure = errors.New("no request was answered")
+	}
+	return answer{int(total.Load()), after - before}, errors.Join(failure, err)
 }
 
 func (l load) dial(ctx context.Context) (net.Conn, error) {
@@ -81,12 +106,7 @@ func (l load) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // keepAsking makes requests on one connection, each at its time; one that is late is made at once.
-func (l load) keepAsking(ctx context.Context, offset time.Duration) (int, error) {
-	c, err := l.dial(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = c.Close() }()
+func (l load) keepAsking(ctx context.Context, c net.Conn, offset time.Duration) (int, error) {
 	request := []byte("GET " + l.Path + " HTTP/1.1\r\nHost: " + l.Address + "\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")
 	answers := bufio.NewReaderSize(c, 64<<10)
 	next := time.Now().Add(offset)

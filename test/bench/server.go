@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -77,6 +76,7 @@ type bench struct {
 type round struct {
 	cpu      []time.Duration // of the server per request, by workload
 	probeRSS int             // KiB, at the end
+	ready    time.Duration   // from the probe's start on
 }
 
 // benchServers measures the CPU time per request of servers under keep-alive load: without a probe, with one that observes them,
@@ -120,37 +120,55 @@ func benchServers(ctx context.Context, out io.Writer, dir string, s settings) er
 			measured[i] = append(measured[i], r)
 		}
 	}
-	b.report(out, all, measured)
+	var counts []string
+	if s.tiers[0] == "btf" {
+		if counts, err = b.count(ctx, all[1]); err != nil {
+			return err
+		}
+	}
+	b.report(out, all, measured, counts)
 	return nil
+}
+
+// start starts the probe of a variant, if it has one, and tells how long it took to be ready.
+func (b bench) start(ctx context.Context, v variant) (*child.Child, time.Duration, error) {
+	if v.args == nil {
+		return nil, 0, nil
+	}
+	begin := time.Now()
+	args := append([]string{"--nats-url", "nats://" + b.nats, "--admin", b.admin}, v.args...)
+	probe, err := child.Launch(ctx, filepath.Join(b.bin, "busbar-probe"), args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := child.Ready(ctx, probe, b.admin); err != nil {
+		probe.Stop()
+		return nil, 0, err
+	}
+	return probe, time.Since(begin), nil
 }
 
 // round runs every workload once under a variant.
 func (b bench) round(ctx context.Context, v variant) (round, error) {
-	var (
-		probe *child.Child
-		r     round
-		err   error
-	)
-	if v.args != nil {
-		args := append([]string{"--nats-url", "nats://" + b.nats, "--admin", b.admin}, v.args...)
-		if probe, err = child.Launch(ctx, filepath.Join(b.bin, "busbar-probe"), args...); err != nil {
-			return r, err
-		}
+	var r round
+	probe, ready, err := b.start(ctx, v)
+	if err != nil {
+		return r, err
+	}
+	if probe != nil {
+		r.ready = ready
 		defer probe.Stop()
-		if err := child.Ready(ctx, probe, b.admin); err != nil {
-			return r, err
-		}
 	}
 	for _, w := range b.workloads {
 		s := b.servers[w.server]
 		if _, err := w.measure(ctx, s, b.window/4); err != nil { // Warm-up: the probe decides about the process.
 			return r, fmt.Errorf("%s: %w", w.name, err)
 		}
-		cpu, err := w.measure(ctx, s, b.window)
+		a, err := w.measure(ctx, s, b.window)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", w.name, err)
 		}
-		r.cpu = append(r.cpu, cpu)
+		r.cpu = append(r.cpu, a.CPU/time.Duration(a.Requests))
 	}
 	if probe != nil {
 		r.probeRSS, err = child.ResidentKiB(probe.PID())
@@ -158,30 +176,11 @@ func (b bench) round(ctx context.Context, v variant) (round, error) {
 	return r, err
 }
 
-// cost runs a load and returns the CPU time that a process took for each request of it.
-func cost(ctx context.Context, pid int, window time.Duration, load func(context.Context, time.Duration) (int, error)) (time.Duration, error) {
-	before, err := child.CPUTime(pid)
-	if err != nil {
-		return 0, err
-	}
-	n, err := load(ctx, window)
-	if err != nil {
-		return 0, err
-	}
-	after, err := child.CPUTime(pid)
-	if err != nil {
-		return 0, err
-	}
-	if n == 0 {
-		return 0, errors.New("no request was answered")
-	}
-	return (after - before) / time.Duration(n), nil
-}
-
 // report prints a table per workload: CPU time per request, and the median of the ratios to the round without a probe that ran
-// beside it.
-func (b bench) report(out io.Writer, all []variant, measured [][]round) {
+// beside it. counts are sentences about the workloads.
+func (b bench) report(out io.Writer, all []variant, measured [][]round, counts []string) {
 	rss := 0
+	var ready []float64
 	for i, w := range b.workloads {
 		fmt.Fprintf(out, "\n## %s, %d requests/s\n\n| | CPU/request, µs | added, µs | ratio (quartiles) | target |\n|---|---|---|---|---|\n", w.name, w.rate)
 		for j, v := range all {
@@ -192,6 +191,9 @@ func (b bench) report(out io.Writer, all []variant, measured [][]round) {
 				added = append(added, float64((r.cpu[i]-without).Nanoseconds())/1e3)
 				ratios = append(ratios, float64(r.cpu[i])/float64(without))
 				rss = max(rss, r.probeRSS)
+				if i == 0 && r.ready > 0 {
+					ready = append(ready, r.ready.Seconds())
+				}
 			}
 			if v.args == nil {
 				fmt.Fprintf(out, "| %s | %.2f | | | |\n", v.name, quantile(cpu, .5))
@@ -204,8 +206,11 @@ func (b bench) report(out io.Writer, all []variant, measured [][]round) {
 			fmt.Fprintf(out, "| %s | %.2f | %.2f | %.3f (%.3f-%.3f) | %s |\n", v.name, quantile(cpu, .5), quantile(added, .5),
 				quantile(ratios, .5), quantile(ratios, .25), quantile(ratios, .75), target)
 		}
+		if counts != nil {
+			fmt.Fprintf(out, "\n%s\n", counts[i])
+		}
 	}
-	fmt.Fprintf(out, "\nThe probe's resident memory was %.1f MiB at most.\n", float64(rss)/1024)
+	fmt.Fprintf(out, "\nThe probe was ready %.1f s after its start and had %.1f MiB resident at most.\n", quantile(ready, .5), float64(rss)/1024)
 }
 
 func quantile(v []float64, q float64) float64 {

@@ -140,9 +140,7 @@ func startServers(ctx context.Context, dir, bin string) (map[string]*server, fun
 	return servers, stop, nil
 }
 
-// measure makes the requests of a workload and returns what the server's CPU took for each.
-func (w workload) measure(ctx context.Context, s *server, window time.Duration) (time.Duration, error) {
-	return cost(ctx, s.PID(), window, func(ctx context.Context, d time.Duration) (int, error) {
-		return runLoad(ctx, load{Address: s.address, Path: w.path, Rate: w.rate, TLS: w.tls, Window: d})
-	})
+// measure makes the requests of a workload.
+func (w workload) measure(ctx context.Context, s *server, window time.Duration) (answer, error) {
+	return runLoad(ctx, load{Address: s.address, Path: w.path, Rate: w.rate, TLS: w.tls, Window: window, PID: s.PID()})
 }
