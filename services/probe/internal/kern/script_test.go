@@ -220,7 +220,7 @@ func (s script) records(kind byte, text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		n := min(len(text), 1+s.IntN(most), 65535)
-		if b.Len() > 1<<16 {
+		if b.Len() > 1<<14 { // so many records in one read are not followed
 			n = min(len(text), 65535)
 		}
 		b.WriteString(fcgi(kind, 1, text[:n], s.IntN(256)))
