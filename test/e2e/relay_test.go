@@ -14,9 +14,11 @@ import (
 
 // relay is a server that answers with what another server answers.
 type relay struct {
-	name  string
-	share int // percent of its requests that must be in the trace of those they are made for; the others begin traces
-	begin func(t *testing.T, env []string, listen, upstream string) (front string)
+	name string
+	// Percent of its requests that must be in the trace of those they are made for, with one and with many at a time; the others
+	// begin traces.
+	alone, together int
+	begin           func(t *testing.T, env []string, listen, upstream string) (front string)
 }
 
 func relays() []relay {
@@ -32,19 +34,21 @@ func relays() []relay {
 		})
 	}
 	java := func(client string) func(t *testing.T, env []string, listen, upstream string) string {
-		return command("java", func(listen, upstream string) []string { return []string{"testdata/Relay.java", listen, upstream, client} })
+		return command("java", func(listen, upstream string) []string {
+			return []string{"testdata/Relay.java", listen, upstream, client}
+		})
 	}
 	all := []relay{
-		{"gunicorn sync", 100, gunicorn("--workers", "3")},
-		{"gunicorn gthread", 100, gunicorn("--workers", "2", "--threads", "8")},
-		{"puma", 100, command("puma", func(listen, _ string) []string {
+		{"gunicorn sync", 100, 100, gunicorn("--workers", "3")},
+		{"gunicorn gthread", 100, 100, gunicorn("--workers", "2", "--threads", "8")},
+		{"puma", 1, 1, command("puma", func(listen, _ string) []string {
 			return []string{"--quiet", "--threads", "8:8", "--bind", "tcp://" + listen, "testdata/relay.ru"}
 		})},
-		{"php-fpm", 100, func(t *testing.T, env []string, _, _ string) string { return startPHP(t, env) }},
-		{"asyncio", 0, command("python3", func(listen, upstream string) []string { return []string{"testdata/relay_asyncio.py", listen, upstream} })},
+		{"php-fpm", 100, 100, func(t *testing.T, env []string, _, _ string) string { return startPHP(t, env) }},
+		{"asyncio", 100, 0, command("python3", func(listen, upstream string) []string { return []string{"testdata/relay_asyncio.py", listen, upstream} })},
 	}
 	if _, err := exec.LookPath("javac"); err == nil { // as `make accuracy` installs it
-		all = append(all, relay{"java, blocking", 100, java("blocking")}, relay{"java, HttpClient", 0, java("client")})
+		all = append(all, relay{"java, blocking", 100, 100, java("blocking")}, relay{"java, HttpClient", 0, 0, java("client")})
 	}
 	return all
 }
@@ -67,36 +71,49 @@ func TestTraceThroughServers(t *testing.T) {
 			for _, a := range []string{upstream, front} {
 				wait(t, time.Minute, "the servers to listen", func() bool { return dials(a) })
 			}
-			const requests, together = 400, 20
-			askTogether(t, "http://"+front+"/relay/"+service, requests, together)
-			served, made := map[string]span{}, map[string]span{}
-			wait(t, 30*time.Second, "both spans of every request", func() bool {
-				spans, _, _ := b.received()
-				for _, s := range spans {
-					if strings.HasPrefix(s.service, service) && s.kind == "Server" {
-						served[path(s)] = s
-					} else if strings.HasPrefix(s.service, service) {
-						made[path(s)] = s
-					}
+			for together, share := range map[int]int{1: r.alone, 20: r.together} {
+				prefix := fmt.Sprintf("/relay/%s-%d", service, together)
+				right := checkRelay(t, b, service, prefix, func(n int) { askTogether(t, "http://"+front+prefix, n, together) })
+				t.Logf("%d at a time: %d %% are in the trace of the request they are made for", together, right)
+				if right < share {
+					t.Errorf("want %d %%", share)
 				}
-				return len(served) >= requests && len(made) >= requests
-			})
-			right := 0
-			for p, s := range served {
-				m := made[p]
-				switch {
-				case m.parent == s.id && m.trace == s.trace:
-					right++
-				case m.parent != "" || m.trace == s.trace:
-					t.Errorf("%s is made for %s of trace %s, and its parent is %s of trace %s", p, s.id, s.trace, m.parent, m.trace)
-				}
-			}
-			t.Logf("%d of %d are in the trace of the request they are made for", right, requests)
-			if right < requests*r.share/100 {
-				t.Errorf("want %d %%", r.share)
 			}
 		})
 	}
+}
+
+// checkRelay has requests made below a prefix, and returns for how many in a hundred the request that the relay makes is in their trace.
+// None may be in the trace of another one.
+func checkRelay(t *testing.T, b *backend, service, prefix string, ask func(n int)) (percent int) {
+	t.Helper()
+	const requests = 400
+	ask(requests)
+	served, made := map[string]span{}, map[string]span{}
+	wait(t, 30*time.Second, "both spans of every request", func() bool {
+		spans, _, _ := b.received()
+		for _, s := range spans {
+			switch {
+			case !strings.HasPrefix(s.service, service) || !strings.HasPrefix(path(s), prefix):
+			case s.kind == "Server":
+				served[path(s)] = s
+			default:
+				made[path(s)] = s
+			}
+		}
+		return len(served) == requests && len(made) == requests
+	})
+	right := 0
+	for p, s := range served {
+		m := made[p]
+		switch {
+		case m.parent == s.id && m.trace == s.trace:
+			right++
+		case m.parent != "" || m.trace == s.trace:
+			t.Errorf("%s is made for %s of trace %s, and its parent is %s of trace %s", p, s.id, s.trace, m.parent, m.trace)
+		}
+	}
+	return right * 100 / requests
 }
 
 // askTogether makes n requests, so many at a time.
