@@ -229,7 +229,9 @@ func goTLS(t *testing.T, tier, file string, number int) {
 			if e.TLS != GoTLS || e.Protocol != HTTP || e.Flags != Keyed || e.Status != 200 {
 				t.Errorf("%q: %+v", e.request, e.Exchange)
 			}
-			m[strings.Fields(e.request)[1]] = e
+			if line := strings.Fields(e.request); len(line) > 1 {
+				m[line[1]] = e
+			}
 		}
 		return m
 	}
