@@ -122,11 +122,12 @@ struct conn {
 	__u32 method;
 	// The verifier cannot see that a piece never runs past `heads`: what follows must be at least RESPONSE_MAX long.
 	struct stream stream[2];
-	__u64 now;     // of the hook that is at work on the connection
-	__u64 task;    // and its thread, as bpf_get_current_pid_tgid says it
-	__u64 sk;      // address of the socket: names the connection in maps
-	__u64 number;  // what goes through here is no pointer to the verifier any more
-	__u32 seen[2]; // by direction: sequence number after the last byte looked at
+	__u64 now;       // of the hook that is at work on the connection
+	__u64 task;      // and its thread, as bpf_get_current_pid_tgid says it
+	__u64 sk;        // address of the socket: names the connection in maps
+	__u64 number;    // what goes through here is no pointer to the verifier any more
+	__u32 seen[2];   // by direction: sequence number after the last byte looked at
+	__u32 passed[2]; // the same of what the hook handed on last, looked at or not (tier btf)
 	// Exchanges are numbered as their requests come. Those between the two are kept in map `pipeline`.
 	__u32 front;   // the one whose response comes next
 	__u32 tail;    // the one of the last request

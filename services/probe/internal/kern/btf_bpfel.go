@@ -37,7 +37,9 @@ const (
 	btfMapTlsThreads      = "tls_threads"
 	btfMapWindows         = "windows"
 	btfProgOnReceive      = "on_receive"
+	btfProgOnReceiveAgain = "on_receive_again"
 	btfProgOnSend         = "on_send"
+	btfProgOnSendAgain    = "on_send_again"
 	btfVarCallKinds       = "call_kinds"
 	btfVarDefaultVerdict  = "default_verdict"
 	btfVarPreempted       = "preempted"
@@ -90,8 +92,10 @@ type btfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type btfProgramSpecs struct {
-	OnReceive *ebpf.ProgramSpec `ebpf:"on_receive"`
-	OnSend    *ebpf.ProgramSpec `ebpf:"on_send"`
+	OnReceive      *ebpf.ProgramSpec `ebpf:"on_receive"`
+	OnReceiveAgain *ebpf.ProgramSpec `ebpf:"on_receive_again"`
+	OnSend         *ebpf.ProgramSpec `ebpf:"on_send"`
+	OnSendAgain    *ebpf.ProgramSpec `ebpf:"on_send_again"`
 }
 
 // btfMapSpecs contains maps before they are loaded into the kernel.
@@ -219,14 +223,18 @@ type btfVariables struct {
 //
 // It can be passed to loadBtfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type btfPrograms struct {
-	OnReceive *ebpf.Program `ebpf:"on_receive"`
-	OnSend    *ebpf.Program `ebpf:"on_send"`
+	OnReceive      *ebpf.Program `ebpf:"on_receive"`
+	OnReceiveAgain *ebpf.Program `ebpf:"on_receive_again"`
+	OnSend         *ebpf.Program `ebpf:"on_send"`
+	OnSendAgain    *ebpf.Program `ebpf:"on_send_again"`
 }
 
 func (p *btfPrograms) Close() error {
 	return _BtfClose(
 		p.OnReceive,
+		p.OnReceiveAgain,
 		p.OnSend,
+		p.OnSendAgain,
 	)
 }
 

@@ -25,7 +25,7 @@ func (t tier) here() (_ tier, without []string) {
 		if h.older != "" && function(h.name) == nil {
 			h.name = h.older
 		}
-		if h.gone && function(h.name) == nil {
+		if h.gone && function(h.name) == nil || h.again && !preemptible() {
 			without = append(without, h.program)
 			continue
 		}
@@ -127,6 +127,12 @@ func function(name string) *btf.FuncProto {
 func preallocated() bool {
 	version, err := features.LinuxVersionCode()
 	return err == nil && version < 6<<16|1<<8
+}
+
+// preemptible tells that a task may be preempted while a program at a tracepoint runs (after 6.18).
+func preemptible() bool {
+	version, err := features.LinuxVersionCode()
+	return err == nil && version >= 6<<16|19<<8
 }
 
 // preallocatedConnections is how many connections tiers kprobe and syscall follow at a time where their state is made in

@@ -34,6 +34,7 @@ type hook struct {
 	with    string // tracepoint without which it is of no use
 	vital   bool   // without it nothing is seen, or what is seen is wrong
 	gone    bool   // newer kernels have no such function and need none
+	again   bool   // only needed where tracepoints let tasks be preempted
 	gives   string // what is missing without it
 }
 
@@ -55,6 +56,14 @@ func tiers() []tier {
 		hooks: slices.Concat([]hook{
 			{program: "on_send", kind: btfTracepoint, name: "tcp_sendmsg_locked", vital: true, gives: "what is sent"},
 			{program: "on_receive", kind: btfTracepoint, name: "skb_copy_datagram_iovec", vital: true, gives: "what is received"},
+			{
+				program: "on_send_again", kind: btfTracepoint, name: "tcp_sendmsg_locked", again: true,
+				gives: "what is sent while others are preempted",
+			},
+			{
+				program: "on_receive_again", kind: btfTracepoint, name: "skb_copy_datagram_iovec", again: true,
+				gives: "what is received while others are preempted",
+			},
 		}, closes(btfTracepoint), life()),
 	}, {
 		name:    TierFentry,
