@@ -24,8 +24,8 @@ func benchKernels(ctx context.Context, out io.Writer, kernels []string) error {
 	if text, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", test, kernPackage).CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", test, err, text)
 	}
-	fmt.Fprint(out, keptSection+"\nWritten by `make bench-kernels`, in emulated machines with the kernels of Debian: CPU time of an exchange over loopback, both halves in one thread, by system "+
-		"calls alone. Observed it makes two records. Emulation is tens of times slower than a processor: the ratios tell how tiers compare, not what a server pays.\n\n"+
+	fmt.Fprint(out, keptSection+"\nWritten by `make bench-kernels`, in emulated machines with the kernels of Debian: CPU time (lowest decile) of an exchange over loopback, both halves in one thread, by "+
+		"system calls alone. Observed it makes two records. Emulation is tens of times slower than a processor: the ratios tell how tiers compare, not what a server pays.\n\n"+
 		"| kernel | tier | not selected ÷ no probe | observed ÷ no probe |\n|---|---|---|---|\n")
 	for _, kernel := range kernels {
 		text, err := exec.CommandContext(ctx, "hack/lab/vmrun", "--kernel", kernel, "--timeout", "1800", "--", test,

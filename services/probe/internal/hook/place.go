@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -178,12 +179,7 @@ var argumentRegisters = [...]int{7, 6, 2, 1, 8} //nolint:gochecknoglobals // a c
 const stackPointer = 4
 
 func (s step) touches(arguments int) bool {
-	for _, r := range argumentRegisters[:arguments] {
-		if r == s.written {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(argumentRegisters[:arguments], s.written)
 }
 
 func decode(code []byte) step {

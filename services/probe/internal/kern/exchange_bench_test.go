@@ -44,7 +44,8 @@ func BenchmarkExchange(b *testing.B) {
 	}
 }
 
-// exchanges makes some in each iteration and reports the median iteration's CPU time for one, in ns.
+// exchanges makes some in each iteration and reports the CPU time for one, in ns: that of the lowest decile of iterations, because a
+// virtual machine takes for its own what its host spends on others.
 func exchanges(b *testing.B) {
 	const each = 64
 	runtime.LockOSThread()
@@ -71,7 +72,7 @@ func exchanges(b *testing.B) {
 		spent = append(spent, float64(threadTime(b)-begin)/each)
 	}
 	slices.Sort(spent)
-	b.ReportMetric(spent[len(spent)/2], "cpu-ns/exchange")
+	b.ReportMetric(spent[len(spent)/10], "cpu-ns/exchange")
 	b.ReportMetric(0, "ns/op") // is that of all of an iteration
 }
 
