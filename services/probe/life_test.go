@@ -174,11 +174,11 @@ func TestProbeComesBack(t *testing.T) {
 	}
 }
 
-// TestProbeLooksIntoContainers observes a process that has a pid, a network and a host name of its own.
+// TestProbeLooksIntoContainers observes a process that has a pid, mounts, a network and a host name of its own.
 func TestProbeLooksIntoContainers(t *testing.T) {
 	needKernel(t)
 	r := start(t, probe.TierAuto)
-	pid, inside, _ := actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS}, "island")
+	pid, inside, _ := actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS}, "island")
 	if inside != "1" {
 		t.Fatalf("the process has id %q in its namespace", inside)
 	}
