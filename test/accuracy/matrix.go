@@ -96,8 +96,14 @@ func (m *matrix) startServers(ctx context.Context) error {
 		m.servers = append(m.servers, r)
 	}
 	for _, s := range m.servers {
-		if err := s.child.listening(ctx, s.port); err != nil {
-			return err
+		ports := []int{s.port}
+		if m.choice.secure && (s.secure != "" || s.encrypted) {
+			ports = append(ports, s.securePort)
+		}
+		for _, port := range ports {
+			if err := s.child.listening(ctx, port); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
