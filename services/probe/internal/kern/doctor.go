@@ -66,7 +66,7 @@ func examineExtras(unmet error) []HookReport {
 
 // examine tries the hooks of a tier one by one.
 func (t tier) examine(unmet error) TierReport {
-	t, without := t.here()
+	t, without := t.here(preemptible())
 	r := TierReport{Name: t.name, Works: unmet == nil}
 	refusals := map[string]error{}
 	if unmet != nil {

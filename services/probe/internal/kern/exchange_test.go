@@ -346,6 +346,32 @@ func TestExchanges(t *testing.T) {
 	})
 }
 
+// TestAgain checks that hooks which are there twice report everything once, and that the second one sees what the first one does not.
+func TestAgain(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		if tier != TierBTF {
+			t.Skip("nothing is hooked twice")
+		}
+		for name, without := range map[string][]string{"both": nil, "second": {"on_send", "on_receive"}} {
+			t.Run(name, func(t *testing.T) {
+				_, r := start(t, Options{Tier: tier, again: true, without: without})
+				total := 0
+				for _, v := range conversations() {
+					total += 2 * len(v.want)
+					client, server := pipe(t, "tcp", "127.0.0.1:0")
+					v.hold(t, client, server)
+					for role, conn := range map[Role]net.Conn{Client: client, Server: server} {
+						checkHalves(t, role, r.wait(t, role, of(conn), len(v.want)), v.want)
+					}
+				}
+				if n := r.total(); n != total {
+					t.Errorf("%d exchanges, want %d", n, total)
+				}
+			})
+		}
+	})
+}
+
 // TestResetReason checks why a connection was aborted: this end does so without an error.
 func TestResetReason(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {

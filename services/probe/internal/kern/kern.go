@@ -38,6 +38,7 @@ type Options struct {
 
 	hooks   []hook   // of the tier, as this kernel names them
 	without []string // programs whose hook this kernel does not have
+	again   bool     // as if tasks could be preempted in hooks, whether or not this kernel lets them
 	salt    uint64   // of the ids of exchanges over unix sockets
 
 	tlsReport time.Duration // after which an encrypted connection is reported that goes on; 0 is a minute
@@ -126,8 +127,8 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 			_ = k.Close()
 		}
 	}()
-	t, o.without = t.here()
-	o.hooks = t.hooks
+	t, without := t.here(o.again || preemptible())
+	o.hooks, o.without = t.hooks, append(o.without, without...)
 	for _, h := range t.hooks {
 		if err := h.missing(); err != nil && h.vital {
 			return nil, newLoadError(t.name, err)

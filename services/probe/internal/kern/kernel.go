@@ -18,14 +18,14 @@ import (
 )
 
 // here returns the tier with its hooks named as this kernel does, without those it need not have; their programs are not
-// for this kernel.
-func (t tier) here() (_ tier, without []string) {
+// for this kernel. again is whether hooks are there a second time.
+func (t tier) here(again bool) (_ tier, without []string) {
 	var hooks []hook
 	for _, h := range t.hooks {
 		if h.older != "" && function(h.name) == nil {
 			h.name = h.older
 		}
-		if h.gone && function(h.name) == nil || h.again && !preemptible() {
+		if h.gone && function(h.name) == nil || h.again && !again {
 			without = append(without, h.program)
 			continue
 		}
@@ -37,7 +37,7 @@ func (t tier) here() (_ tier, without []string) {
 
 // impossible says which place that the tier cannot do without this kernel does not have.
 func (t tier) impossible() error {
-	here, _ := t.here()
+	here, _ := t.here(false)
 	for _, h := range here.hooks {
 		if err := h.missing(); err != nil && h.vital {
 			return err
