@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"net"
 	"net/http"
 	"regexp"
 	"testing"
@@ -119,8 +118,8 @@ func FuzzMessages(f *testing.F) {
 		conversation{talk: talk, end: serverCloses}.hold(t, client, server)
 		for _, w := range tiers {
 			defer w.forget()
-			for role, c := range map[Role]*net.TCPConn{Client: client, Server: server} {
-				got := w.read(t, role, c, len(all))
+			for _, role := range []Role{Client, Server} {
+				got := w.read(t, role, overTCP(client, server), len(all))
 				checkSaid(t, got, requests)
 				if diff := cmp.Diff(all, plain(got[:min(len(got), len(all))])); diff != "" {
 					t.Fatalf("%s, role %d: -want +got\n%s", w.kern.Tier(), role, diff)

@@ -162,23 +162,59 @@ func (s script) response(method string, last bool) (before string, m message, st
 	return before, s.assemble(first, lines, body), status, untilClose
 }
 
+// piece is how much of n bytes is said next, with a limit of its own for each side, and in what pieces it is read.
+func (s script) piece(n, most, said int) (length, by int) {
+	if said < 300 { // single bytes of a long text would take for ever
+		n = min(n, 1+s.IntN(most))
+	}
+	if s.chance(3) {
+		by = 1 + n/(1+s.IntN(20))
+	}
+	return n, by
+}
+
+func (s script) most() int { return []int{1, 7, 100, 600, 5000, 100_000}[s.IntN(6)] }
+
 // pieces cuts a text into writes, each read in pieces of some size.
 func (s script) pieces(text string, server bool) (talk []said) {
-	most := s.one("1", "7", "100", "600", "5000", "100000")
-	for len(text) > 0 {
-		n := 1 + s.IntN(map[string]int{"1": 1, "7": 7, "100": 100, "600": 600, "5000": 5000, "100000": 100_000}[most])
-		if len(talk) > 300 { // single bytes of a long text would take for ever
-			n = len(text)
-		}
-		n = min(n, len(text))
-		by := 0
-		if s.chance(3) {
-			by = 1 + n/(1+s.IntN(20))
-		}
+	for most := s.most(); len(text) > 0; {
+		n, by := s.piece(len(text), most, len(talk))
 		talk = append(talk, said{server: server, text: text[:n], by: by})
 		text = text[n:]
 	}
 	return talk
+}
+
+// place is where an exchange is in what both sides say. It may be answered once its head is there, or all of it.
+type place struct{ begin, answerable, answered int }
+
+// converse has one side ask and the other answer, in turns that overlap, and tells which exchanges were not answered when the next was
+// asked for.
+func (s script) converse(requests, responses string, places []place) (talk []said, ahead []bool) {
+	ahead = make([]bool, len(places))
+	atOnce, mostAsked, mostAnswered := s.chance(2), s.most(), s.most()
+	for at, answered := 0, 0; at < len(requests) || answered < len(responses); {
+		may := 0
+		for _, p := range places {
+			if p.answerable <= at {
+				may = p.answered
+			}
+		}
+		if at == len(requests) || may > answered && !atOnce && s.chance(2) {
+			n, by := s.piece(may-answered, mostAnswered, len(talk))
+			talk = append(talk, said{server: true, text: responses[answered : answered+n], by: by})
+			answered += n
+			continue
+		}
+		n, by := s.piece(len(requests)-at, mostAsked, len(talk))
+		for i := range places[:len(places)-1] {
+			next := places[i+1].begin
+			ahead[i] = ahead[i] || at <= next && next < at+n && answered < places[i].answered
+		}
+		talk = append(talk, said{text: requests[at : at+n], by: by})
+		at += n
+	}
+	return talk, ahead
 }
 
 // conversation returns what is said, in which order, and what is to be told of it.
@@ -192,24 +228,33 @@ func (s script) conversation() (conversation, []wanted) {
 			depth = 1 + s.IntN(6)
 		}
 		var requests, responses string
+		var places []place
 		for i := range depth {
-			last := i == depth-1
 			request, method, trace := s.request()
-			before, response, status, untilClose := s.response(method, last && rounds == 1 && v.end == serverCloses)
+			before, response, status, untilClose := s.response(method, i == depth-1 && rounds == 1 && v.end == serverCloses)
 			var flags Flags
 			if untilClose {
 				flags |= UntilClose
 			}
-			if !last {
-				flags |= Pipelined
-			}
-			requests += s.one("", "", "", "\r\n") + request.text()
+			requests += s.one("", "", "", "\r\n")
+			at := place{begin: len(requests), answerable: len(requests) + len(request.head)}
+			requests += request.text()
 			responses += before + response.text()
+			at.answered = len(responses)
+			if untilClose {
+				at.answerable = len(requests)
+			}
 			w := want(request, response, status, flags)
 			w.Trace = trace
-			all = append(all, w)
+			all, places = append(all, w), append(places, at)
 		}
-		v.talk = append(append(v.talk, s.pieces(requests, false)...), s.pieces(responses, true)...)
+		talk, ahead := s.converse(requests, responses, places)
+		for i, yes := range ahead {
+			if yes {
+				all[len(all)-depth+i].Flags |= Pipelined
+			}
+		}
+		v.talk = append(v.talk, talk...)
 	}
 	return v, all
 }
