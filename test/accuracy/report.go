@@ -53,6 +53,9 @@ const kernelsPreface = `# Accuracy on other kernels
 processor that is some thirty times as slow as a real one: with fewer servers and clients, fewer exchanges, and without TLS. The probe is the whole one, with all that it
 loads beside a tier. This page is written by the runs; the figures are theirs.
 
+What is missing on kernels after 6.18 passed while threads were preempted within hooks, as [operations](operations.md#kernels) has it: far likelier
+where a hook takes thirty times as long. It is counted as ` + "`hook_recursion`" + `.
+
 `
 
 const legend = `Of connections whose plaintext cannot be seen there is one report each, with the right side, server name and version; their sizes are

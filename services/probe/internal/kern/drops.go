@@ -40,7 +40,10 @@ const missedRuns = "hook_recursion"
 // Drops returns how many records were lost in the kernel since Load, by reason. A counter never falls.
 func (k *Kern) Drops() map[string]uint64 {
 	counts := k.count(true)
-	for _, p := range k.programs {
+	for name, p := range k.programs {
+		if k.programs[name+"_again"] != nil {
+			continue // the second one was there
+		}
 		if stats, err := p.Stats(); err == nil {
 			counts[missedRuns] += stats.RecursionMisses
 		}
