@@ -66,13 +66,19 @@ func (t *tap) take(d *bus.Delivery) {
 	}
 }
 
+// hidden is the reason for runs of hooks that the kernel passed over, whoever was on that processor: each may have hidden a half, and
+// most hide nothing.
+const hidden = "hook_recursion"
+
 // balance compares what was published and counted with what was answered: each request has two halves.
 func (t *tap) balance(out io.Writer, answered int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	lost := 0
-	for _, n := range t.dropped {
-		lost += int(n) //nolint:gosec // A count.
+	for reason, n := range t.dropped {
+		if reason != hidden {
+			lost += int(n) //nolint:gosec // A count.
+		}
 	}
 	servers, clients := t.halves[eventv1.Role_ROLE_SERVER], t.halves[eventv1.Role_ROLE_CLIENT]
 	fmt.Fprintf(out, "%d requests answered: %d server halves and %d client halves published, lost and counted: %v\n", answered, servers, clients, t.dropped)
@@ -84,8 +90,9 @@ func (t *tap) balance(out io.Writer, answered int) error {
 	if t.faults > 0 {
 		return fmt.Errorf("%d messages could not be read", t.faults)
 	}
-	if servers+clients+lost != 2*answered {
-		return fmt.Errorf("of %d halves %d are neither published nor counted", 2*answered, 2*answered-servers-clients-lost)
+	missing := 2*answered - servers - clients - lost
+	if missing < 0 || missing > int(t.dropped[hidden]) { //nolint:gosec // A count.
+		return fmt.Errorf("of %d halves %d are neither published nor counted", 2*answered, missing)
 	}
 	return nil
 }

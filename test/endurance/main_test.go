@@ -39,13 +39,16 @@ func TestBalance(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		servers, clients int
-		dropped          uint64
+		dropped, hidden  uint64
 		batches          map[uint64]int
 		faults           int
 		fine             bool
 	}{
 		"all published":     {servers: 10, clients: 10, fine: true},
 		"one counted":       {servers: 10, clients: 9, dropped: 1, fine: true},
+		"one hidden":        {servers: 10, clients: 9, hidden: 2, fine: true},
+		"nothing hidden":    {servers: 10, clients: 10, hidden: 2, fine: true},
+		"too many missing":  {servers: 9, clients: 8, hidden: 2},
 		"one missing":       {servers: 10, clients: 9},
 		"one too many":      {servers: 11, clients: 10},
 		"a batch twice":     {servers: 10, clients: 10, batches: map[uint64]int{1: 2}},
@@ -53,7 +56,7 @@ func TestBalance(t *testing.T) {
 	} {
 		tap := &tap{
 			halves:  map[eventv1.Role]int{eventv1.Role_ROLE_SERVER: c.servers, eventv1.Role_ROLE_CLIENT: c.clients},
-			dropped: map[string]uint64{"ring_full": c.dropped}, batches: c.batches, faults: c.faults,
+			dropped: map[string]uint64{"ring_full": c.dropped, hidden: c.hidden}, batches: c.batches, faults: c.faults,
 		}
 		if err := tap.balance(io.Discard, 10); (err == nil) != c.fine {
 			t.Errorf("%s: %v", name, err)
