@@ -95,7 +95,7 @@ bench: ## Run the benchmarks of every module
 	hack/each go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: bench-probe
-bench-probe: ## Measure what the probe and an idle `up` cost, and write docs/cost.md (10 minutes on a quiet machine)
+bench-probe: ## Measure what the probe and an idle `up` cost, and write docs/cost.md (12 minutes on a quiet machine)
 	hack/deps test
 	go run ./test/bench -out docs/cost.md
 

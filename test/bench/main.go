@@ -3,7 +3,7 @@
 // Command bench measures what the probe costs, as ratios: the variants take turns within one run, so that a noisy
 // neighbour hits all of them alike, and what counts is CPU time as the scheduler accounts it, not the clock.
 //
-//	go run ./test/bench [-rounds 7] [-window 1.5s] [-tiers btf,syscall] [-only Go,nginx] [-out docs/cost.md]
+//	go run ./test/bench [-rounds 7] [-window 1.3s] [-tiers btf,syscall] [-only Go,nginx] [-out docs/cost.md]
 //
 // It needs root, nginx, python3 and taskset, and prints tables in Markdown.
 package main
@@ -39,7 +39,7 @@ type settings struct {
 func main() {
 	var s settings
 	flag.IntVar(&s.rounds, "rounds", 7, "rounds of each variant")
-	flag.DurationVar(&s.window, "window", 1500*time.Millisecond, "length of one round")
+	flag.DurationVar(&s.window, "window", 1300*time.Millisecond, "length of one round")
 	flag.StringVar(&s.bin, "bin", "", "`folder` with busbar, busbar-probe, goserver and nats-server, instead of building them")
 	tiers := flag.String("tiers", "btf,syscall", "tiers to measure")
 	only := flag.String("only", "", "beginnings of the names of the workloads to measure, and nothing else; without, everything")
