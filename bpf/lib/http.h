@@ -29,8 +29,8 @@ static __always_inline bool http_space(__u8 c)
 // Longer than every registered method: UPDATEREDIRECTREF has 17 letters.
 #define METHOD_MAX 24
 
-// http_token returns how long the token at `at` in a window is that a space follows; 0 when there are too few bytes to tell, HTTP_NOT when there
-// is none. A function of its own so that the verifier looks at it once.
+// http_token returns how long the token at `at` in a window is that a space follows; 0 when there are too few bytes to tell, HTTP_NOT when
+// there is none. A function of its own so that the verifier looks at it once.
 __noinline int http_token(__u32 number, __u32 at, __u32 end)
 {
 	const struct window *w = window_at(number);
