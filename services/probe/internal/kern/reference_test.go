@@ -15,7 +15,7 @@ import (
 
 // ordinary are the heads about which everybody agrees; of others servers differ.
 var (
-	ordinaryRequest  = regexp.MustCompile(`^(GET|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|HEAD) [^ \n]+ HTTP/1\.[01]\r?\n`)
+	ordinaryRequest  = regexp.MustCompile(`^[A-Z-]{1,23} [^ \n]+ HTTP/1\.[01]\r?\n`)
 	ordinaryResponse = regexp.MustCompile(`^HTTP/1\.[01] [1-9][0-9][0-9][ \r\n]`)
 	disputed         = regexp.MustCompile(`(?i)\n[ \t]|\ncontent-length:[ \t]*([^ \t0-9]|[ \t]{5}|[0-9]{18})|HTTP/1\.0(.|\n)*\ntransfer-encoding|\ncontent-length(.|\n)*\ncontent-length|\ntransfer-encoding:[ \t]{5}`)
 )
@@ -68,7 +68,7 @@ func readResponse(responses *text, req *http.Request, w *wanted) bool {
 	for responses.ordinary(ordinaryResponse) {
 		begin := responses.at()
 		res, err := http.ReadResponse(responses.Reader, req)
-		if err != nil || res.StatusCode == http.StatusSwitchingProtocols {
+		if err != nil || res.StatusCode == http.StatusSwitchingProtocols || req.Method == http.MethodConnect {
 			return false
 		}
 		w.ResponseHead = uint32(responses.at() - begin) //nolint:gosec // Short.

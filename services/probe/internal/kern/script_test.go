@@ -120,7 +120,7 @@ func (s script) assemble(first string, lines []string, body string) message {
 
 // request returns a request, its method, and the trace id that it names.
 func (s script) request() (m message, method, trace string) {
-	method = s.one("GET", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD")
+	method = s.one("GET", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "PROPFIND", "M-SEARCH", "x")
 	lines, body := s.noise(), ""
 	if s.chance(2) {
 		var framing []string
