@@ -106,6 +106,13 @@ __noinline int tls_part(__u64 object, __u32 tgid)
 	return 0;
 }
 
+// tls_doubt is for a connection some of whose plaintext was not seen: nobody has read the records that it was in.
+static __always_inline void tls_doubt(struct tls_socket *t)
+{
+	t->wary = TLS_UNHEARD;
+	t->missed = 1;
+}
+
 // How an object came to be joined to its socket, above the library.
 #define TLS_BY_MEMORY (1 << 8)
 
@@ -145,9 +152,11 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how, __u64 hoo
 	t->library = how;
 	t->memory = t->guessed = !!(how & TLS_BY_MEMORY);
 	t->plain[DIR_RX] = t->plain[DIR_TX] = t->offered = 0;
-	t->left = t->late = t->missed = 0;
+	t->left = t->late = 0;
 	t->hooked = hooked;
-	t->wary = t->joined && t->walk[DIR_RX].ready && t->walk[DIR_TX].ready ? TLS_UNHEARD : TLS_UNJUDGED;
+	t->wary = TLS_UNJUDGED;
+	if (t->joined && t->walk[DIR_RX].ready && t->walk[DIR_TX].ready)
+		tls_doubt(t);
 	t->joined = 1;
 	return 0;
 }
@@ -259,13 +268,20 @@ static __always_inline void tls_rekey(struct tls_socket *t, __u64 sk, __u32 star
 		context_rekey(&plain->rec);
 }
 
+// tls_greets tells whether the first handshake that is seen may be the ClientHello: whoever opened the connection sends that. What
+// answers it comes first where the kernel passed over the hook that would have seen it.
+static __always_inline bool tls_greets(const struct conn *c, __u32 dir)
+{
+	return !c->side || (dir == DIR_TX) == (c->side == ROLE_CLIENT);
+}
+
 // tls_record takes the header of a record. In TLS 1.3 the first record of type application data in each direction belongs
 // to the handshake; in TLS 1.2 that ends with a short record of type handshake behind ChangeCipherSpec.
 static __always_inline void tls_record(struct conn *c, struct tls_socket *t, struct tls_walk *w, __u32 dir, __u8 type, __u32 length)
 {
 	bool handshake = false;
 
-	if (!t->begun && type == TLS_HANDSHAKE && dir == c->request_dir)
+	if (!t->begun && type == TLS_HANDSHAKE && dir == c->request_dir && tls_greets(c, dir))
 		tls_begin(c, t, dir);
 	else if (!t->begun)
 		t->begun = TLS_MIDWAY;

@@ -29,7 +29,9 @@ static __always_inline void tls_judge(struct tls_socket *t, __u64 sk)
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	bool whole = t->begun == TLS_BEGUN ? t->since > t->hooked : !t->begun && !BPF_CORE_READ(tp, bytes_sent);
 
-	t->wary = whole ? TLS_WHOLE : TLS_UNHEARD;
+	t->wary = TLS_WHOLE;
+	if (!whole)
+		tls_doubt(t);
 }
 
 // tls_alien tells whether plaintext belongs to no exchange that can be told right: a response to nothing that was seen, or

@@ -30,19 +30,23 @@ func TestHookedMeanwhile(t *testing.T) {
 	}
 	file := goexetest.Build(t, "go", "testdata/relay", []string{"CGO_ENABLED=0"}, "-ldflags=-s -w")
 	eachTier(t, func(t *testing.T, tier string) {
-		for n, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {2, 3, 0, 1}} {
-			t.Run(fmt.Sprint(order), func(t *testing.T) { hookedMeanwhile(t, tier, file, order, uint(tls.VersionTLS12+n%2)) })
+		_, funcs := goFuncs(t, file)
+		hooks := funcs.hooks()
+		backwards := slices.Clone(hooks)
+		slices.Reverse(backwards)
+		for name, order := range map[string][]goHook{"reads first": hooks, "writes first": backwards} {
+			t.Run(name, func(t *testing.T) { hookedMeanwhile(t, tier, file, order) })
 		}
 	})
 }
 
-func hookedMeanwhile(t *testing.T, tier, file string, order []int, version uint) {
+func hookedMeanwhile(t *testing.T, tier, file string, hooks []goHook) {
 	const each, after, unseen = 3, 6, 2
 	k, r := start(t, Options{Tier: tier})
 	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil {
 		t.Fatal(err)
 	}
-	flag := fmt.Sprintf("-tls=%d", version)
+	flag := fmt.Sprintf("-tls=%d", tls.VersionTLS13)
 	back, backPID := run(t, file, flag)
 	front, frontPID := run(t, file, flag, "https://"+back)
 	for _, pid := range []uint32{backPID, frontPID} {
@@ -79,10 +83,8 @@ func hookedMeanwhile(t *testing.T, tier, file string, order []int, version uint)
 			t.Error(err)
 		}
 	})
-	_, funcs := goFuncs(t, file)
-	hooks := funcs.hooks()
-	for _, i := range order {
-		if err := hooked.hook(k.programs[hooks[i].program], hooks[i].program, hooks[i].at, false); err != nil {
+	for _, h := range hooks {
+		if err := hooked.hook(k.programs[h.program], h.program, h.at, false); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range clients {
