@@ -109,6 +109,26 @@ func TestOnce(t *testing.T) {
 	}
 }
 
+// TestReady asks about a process before Run: hooks are not ready while its files are being hooked.
+func TestReady(t *testing.T) {
+	attached := make(chan bool, 1)
+	var h *Hooks
+	h = New("/proc", slog.New(slog.DiscardHandler), Kind{
+		Wanted: func(_ string, executable bool) bool { return executable },
+		Attach: func(string) (io.Closer, error) {
+			attached <- h.Ready()
+			return nil, nil
+		},
+	})
+	h.Look(uint32(os.Getpid()))
+	stop := start(t, h)
+	early := <-attached
+	stop()
+	if early || !h.Ready() {
+		t.Errorf("ready before: %t, afterwards: %t", early, h.Ready())
+	}
+}
+
 // TestRefused has a file that cannot be hooked: that is said once, and not tried again.
 func TestRefused(t *testing.T) {
 	k := &kernel{make(chan string, 8), make(chan string, 8)}
