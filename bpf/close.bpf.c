@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // The end of connections whose state lies in their sockets, and dies with them.
+//
+// A softirq may find the program at work on its CPU, and then the kernel does not run it: each is there twice, and what one
+// has done the other finds done.
 
 #include "lib/conns.h"
 #include "lib/tls.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-// Often in softirq.
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_state, struct sock *sk, int before, int after)
+static __always_inline int state(struct sock *sk, int before, int after)
 {
 	struct conn *c;
 
-	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
-		process_network();
-	if (after == TCP_SYN_SENT)
-		conn_dial(sk, owner_dial());
 	if (!close_begins(after))
 		return 0;
 	c = conn_known(sk);
@@ -27,8 +24,24 @@ int BPF_PROG(on_state, struct sock *sk, int before, int after)
 	return 0;
 }
 
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(on_destroy, struct sock *sk)
+// Often in softirq.
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_state, struct sock *sk, int before, int after)
+{
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
+		process_network();
+	if (after == TCP_SYN_SENT)
+		conn_dial(sk, owner_dial());
+	return state(sk, before, after);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_state_again, struct sock *sk, int before, int after)
+{
+	return state(sk, before, after);
+}
+
+static __always_inline int destroy(struct sock *sk)
 {
 	struct conn *c = conn_known(sk);
 
@@ -39,4 +52,16 @@ int BPF_PROG(on_destroy, struct sock *sk)
 	if (c->opaque == OPAQUE_TLS)
 		tls_destroy(c);
 	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy, struct sock *sk)
+{
+	return destroy(sk);
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy_again, struct sock *sk)
+{
+	return destroy(sk);
 }

@@ -2,23 +2,19 @@
 //
 // The end of connections whose state is found by the address of their socket: it must be deleted before the address is
 // another socket's.
+//
+// A softirq may find the program at work on its CPU, and then the kernel does not run it: each is there twice, and what one
+// has done the other finds done.
 
 #include "lib/conns_by_addr.h"
 #include "lib/tls.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-SEC("raw_tp/inet_sock_set_state")
-int on_state(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int state(__u64 sk, int before, int after)
 {
-	__u64 sk = ctx->args[0];
-	int before = ctx->args[1], after = ctx->args[2];
 	struct conn *c;
 
-	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
-		process_network();
-	if (after == TCP_SYN_SENT)
-		conn_dial((struct sock *)sk, owner_dial());
 	if (!close_begins(after))
 		return 0;
 	c = conn_known((struct sock *)sk);
@@ -31,10 +27,26 @@ int on_state(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-SEC("raw_tp/tcp_destroy_sock")
-int on_destroy(struct bpf_raw_tracepoint_args *ctx)
+SEC("raw_tp/inet_sock_set_state")
+int on_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u64 sk = ctx->args[0];
+	int after = ctx->args[2];
+
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
+		process_network();
+	if (after == TCP_SYN_SENT)
+		conn_dial((struct sock *)ctx->args[0], owner_dial());
+	return state(ctx->args[0], ctx->args[1], after);
+}
+
+SEC("raw_tp/inet_sock_set_state")
+int on_state_again(struct bpf_raw_tracepoint_args *ctx)
+{
+	return state(ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+static __always_inline int destroy(__u64 sk)
+{
 	struct conn *c = conn_known((struct sock *)sk);
 
 	goroutine_forget(sk);
@@ -45,4 +57,16 @@ int on_destroy(struct bpf_raw_tracepoint_args *ctx)
 		tls_destroy(c);
 	bpf_map_delete_elem(&conns_by_addr, &sk);
 	return 0;
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int on_destroy(struct bpf_raw_tracepoint_args *ctx)
+{
+	return destroy(ctx->args[0]);
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int on_destroy_again(struct bpf_raw_tracepoint_args *ctx)
+{
+	return destroy(ctx->args[0]);
 }

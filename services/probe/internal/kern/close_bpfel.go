@@ -37,7 +37,9 @@ const (
 	closeMapTlsThreads      = "tls_threads"
 	closeMapWindows         = "windows"
 	closeProgOnDestroy      = "on_destroy"
+	closeProgOnDestroyAgain = "on_destroy_again"
 	closeProgOnState        = "on_state"
+	closeProgOnStateAgain   = "on_state_again"
 	closeVarDefaultVerdict  = "default_verdict"
 	closeVarPreempted       = "preempted"
 	closeVarRequestWindow   = "request_window"
@@ -88,8 +90,10 @@ type closeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type closeProgramSpecs struct {
-	OnDestroy *ebpf.ProgramSpec `ebpf:"on_destroy"`
-	OnState   *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnDestroy      *ebpf.ProgramSpec `ebpf:"on_destroy"`
+	OnDestroyAgain *ebpf.ProgramSpec `ebpf:"on_destroy_again"`
+	OnState        *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnStateAgain   *ebpf.ProgramSpec `ebpf:"on_state_again"`
 }
 
 // closeMapSpecs contains maps before they are loaded into the kernel.
@@ -213,14 +217,18 @@ type closeVariables struct {
 //
 // It can be passed to loadCloseObjects or ebpf.CollectionSpec.LoadAndAssign.
 type closePrograms struct {
-	OnDestroy *ebpf.Program `ebpf:"on_destroy"`
-	OnState   *ebpf.Program `ebpf:"on_state"`
+	OnDestroy      *ebpf.Program `ebpf:"on_destroy"`
+	OnDestroyAgain *ebpf.Program `ebpf:"on_destroy_again"`
+	OnState        *ebpf.Program `ebpf:"on_state"`
+	OnStateAgain   *ebpf.Program `ebpf:"on_state_again"`
 }
 
 func (p *closePrograms) Close() error {
 	return _CloseClose(
 		p.OnDestroy,
+		p.OnDestroyAgain,
 		p.OnState,
+		p.OnStateAgain,
 	)
 }
 

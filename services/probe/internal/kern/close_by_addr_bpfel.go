@@ -37,7 +37,9 @@ const (
 	close_by_addrMapTlsThreads      = "tls_threads"
 	close_by_addrMapWindows         = "windows"
 	close_by_addrProgOnDestroy      = "on_destroy"
+	close_by_addrProgOnDestroyAgain = "on_destroy_again"
 	close_by_addrProgOnState        = "on_state"
+	close_by_addrProgOnStateAgain   = "on_state_again"
 	close_by_addrVarDefaultVerdict  = "default_verdict"
 	close_by_addrVarPreempted       = "preempted"
 	close_by_addrVarRequestWindow   = "request_window"
@@ -88,8 +90,10 @@ type close_by_addrSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type close_by_addrProgramSpecs struct {
-	OnDestroy *ebpf.ProgramSpec `ebpf:"on_destroy"`
-	OnState   *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnDestroy      *ebpf.ProgramSpec `ebpf:"on_destroy"`
+	OnDestroyAgain *ebpf.ProgramSpec `ebpf:"on_destroy_again"`
+	OnState        *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnStateAgain   *ebpf.ProgramSpec `ebpf:"on_state_again"`
 }
 
 // close_by_addrMapSpecs contains maps before they are loaded into the kernel.
@@ -213,14 +217,18 @@ type close_by_addrVariables struct {
 //
 // It can be passed to loadClose_by_addrObjects or ebpf.CollectionSpec.LoadAndAssign.
 type close_by_addrPrograms struct {
-	OnDestroy *ebpf.Program `ebpf:"on_destroy"`
-	OnState   *ebpf.Program `ebpf:"on_state"`
+	OnDestroy      *ebpf.Program `ebpf:"on_destroy"`
+	OnDestroyAgain *ebpf.Program `ebpf:"on_destroy_again"`
+	OnState        *ebpf.Program `ebpf:"on_state"`
+	OnStateAgain   *ebpf.Program `ebpf:"on_state_again"`
 }
 
 func (p *close_by_addrPrograms) Close() error {
 	return _Close_by_addrClose(
 		p.OnDestroy,
+		p.OnDestroyAgain,
 		p.OnState,
+		p.OnStateAgain,
 	)
 }
 

@@ -349,10 +349,11 @@ func TestExchanges(t *testing.T) {
 // TestAgain checks that hooks which are there twice report everything once, and that the second one sees what the first one does not.
 func TestAgain(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
-		if tier != TierBTF {
-			t.Skip("nothing is hooked twice")
+		firsts := []string{"on_state", "on_destroy"}
+		if tier == TierBTF {
+			firsts = append(firsts, "on_send", "on_receive")
 		}
-		for name, without := range map[string][]string{"both": nil, "second": {"on_send", "on_receive"}} {
+		for name, without := range map[string][]string{"both": nil, "second": firsts} {
 			t.Run(name, func(t *testing.T) {
 				_, r := start(t, Options{Tier: tier, again: true, without: without})
 				total := 0

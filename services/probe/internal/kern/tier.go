@@ -142,6 +142,8 @@ func closes(kind hookKind) []hook {
 	return []hook{
 		{program: "on_state", kind: kind, name: "inet_sock_set_state", vital: vital, gives: "exchanges that end with the connection"},
 		{program: "on_destroy", kind: kind, name: "tcp_destroy_sock", vital: vital, gives: "responses read after the connection ended"},
+		{program: "on_state_again", kind: kind, name: "inet_sock_set_state", gives: "ends that come while others are at work"},
+		{program: "on_destroy_again", kind: kind, name: "tcp_destroy_sock", gives: "ends that come while others are at work"},
 	}
 }
 
