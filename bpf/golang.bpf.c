@@ -5,6 +5,7 @@
 
 #include "lib/call.h"
 #include "lib/tls_call.h"
+#include "lib/uprobe.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -22,6 +23,7 @@ struct go_reader {
 
 // A read of plaintext in progress.
 struct go_read {
+	__u64 conn;
 	__u64 sk;
 	__u64 size; // of the reader's buffer
 };
@@ -80,35 +82,33 @@ __noinline __u64 go_socket(__u64 conn)
 
 // net/http.(*persistConn).roundTrip: the goroutine that wants a request sent gives it to the one that writes to the
 // connection.
-SEC("uprobe")
-int on_round_trip(struct pt_regs *ctx)
+UPROBE(on_round_trip)
 {
 	__u64 conn;
 
 	if (!process_observed(process_find(bpf_get_current_pid_tgid() >> 32)))
-		return 0;
+		return;
 	conn = goroutine_user(go_register(ctx, 0) + PERSIST_CONN + sizeof(__u64)); // behind the interface's type
 	goroutine_calls(go_socket(conn), ctx);
+}
+
+// go_join joins a crypto/tls.Conn to its socket, if it is not yet. A read does so only when it brings something: one that
+// waits is in another goroutine than what is written meanwhile, and the two must not both begin.
+__noinline int go_join(__u64 sk, __u64 conn, __u64 hooked)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	const struct tls_socket *t = tls_socket_of(sk);
+
+	if (!t || t->object != conn || t->tgid != tgid)
+		tls_join(sk, conn, tgid, TLS_GO, hooked);
 	return 0;
 }
 
-// go_tls returns the socket of a crypto/tls.Conn, joined to it, or 0. The connection inside is the first field, as in any
-// that wraps one.
-__noinline __u64 go_tls(__u64 conn, __u64 hooked)
+// go_tls returns the socket of a crypto/tls.Conn, 0 if it is not known or not observed. The connection inside is the first
+// field, as in any that wraps one.
+static __always_inline __u64 go_tls(__u64 conn)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	const struct tls_socket *t;
-	__u64 sk;
-
-	if (!hooked || !process_observed(process_find(tgid)))
-		return 0;
-	sk = go_socket(conn);
-	if (!sk)
-		return 0;
-	t = tls_socket_of(sk);
-	if (!t || t->object != conn || t->tgid != tgid)
-		tls_join(sk, conn, tgid, TLS_GO, hooked);
-	return sk;
+	return process_observed(process_find(bpf_get_current_pid_tgid() >> 32)) ? go_socket(conn) : 0;
 }
 
 // go_again tells whether a write was seen already and nothing sent since: one file that is seen as two, as in the layers
@@ -122,26 +122,25 @@ static __always_inline bool go_again(__u64 sk, __u32 len)
 }
 
 // crypto/tls.(*Conn).Write sends all it is given, or breaks the connection: its return need not be seen.
-SEC("uprobe")
-int on_tls_write(struct pt_regs *ctx)
+UPROBE(on_tls_write)
 {
-	__u64 sk = go_tls(go_register(ctx, 0), tls_hooked(ctx));
+	__u64 conn = go_register(ctx, 0), hooked = tls_hooked(ctx), sk = hooked ? go_tls(conn) : 0;
 	__u32 len = go_register(ctx, 2);
 
-	if (!sk || !len || go_again(sk, len))
-		return 0;
+	if (!sk)
+		return;
+	go_join(sk, conn, hooked);
+	if (!len || go_again(sk, len))
+		return;
 	if (!tls_offer(sk, go_register(ctx, 1), len, 0))
 		tls_offer(sk, go_register(ctx, 1), len, 1); // the handshake is made in this call
 	tls_sent(sk, len);
-	return 0;
 }
 
 // crypto/tls.(*Conn).Close
-SEC("uprobe")
-int on_tls_close(struct pt_regs *ctx)
+UPROBE(on_tls_close)
 {
 	tls_closes(go_register(ctx, 0));
-	return 0;
 }
 
 static __always_inline struct go_reader go_reader(const void *regs)
@@ -150,27 +149,25 @@ static __always_inline struct go_reader go_reader(const void *regs)
 }
 
 // crypto/tls.(*Conn).Read tells on which connection a goroutine reads, which may go on on another thread.
-SEC("uprobe")
-int on_tls_read(struct pt_regs *ctx)
+UPROBE(on_tls_read)
 {
 	struct go_reader reader = go_reader(ctx);
 	struct go_read read = {};
 
 	if (!reader.goroutine)
-		return 0;
-	read.sk = go_tls(go_register(ctx, 0), tls_hooked(ctx));
+		return;
+	read.conn = go_register(ctx, 0);
+	read.sk = tls_hooked(ctx) ? go_tls(read.conn) : 0;
 	read.size = go_register(ctx, 2);
 	if (!read.sk)
 		bpf_map_delete_elem(&go_reads, &reader);
 	else if (bpf_map_update_elem(&go_reads, &reader, &read, BPF_ANY))
 		drop(DROP_CALL_STATE);
-	return 0;
 }
 
 // Where it copies plaintext to its caller's buffer, which it does once: memmove(to, from, size). Reads that bring nothing do
 // not come here.
-SEC("uprobe")
-int on_tls_copy(struct pt_regs *ctx)
+UPROBE(on_tls_copy)
 {
 	struct go_reader reader = go_reader(ctx);
 	const struct go_read *found = bpf_map_lookup_elem(&go_reads, &reader);
@@ -178,10 +175,11 @@ int on_tls_copy(struct pt_regs *ctx)
 	struct go_read read;
 
 	if (!found)
-		return 0;
+		return;
 	read = *found;
 	bpf_map_delete_elem(&go_reads, &reader);
-	if (n && n <= read.size)
-		tls_received(read.sk, go_register(ctx, 1), n, read.size);
-	return 0;
+	if (!n || n > read.size)
+		return;
+	go_join(read.sk, read.conn, tls_hooked(ctx));
+	tls_received(read.sk, go_register(ctx, 1), n, read.size);
 }

@@ -5,21 +5,20 @@
 // looked up, the end of a connection) comes by other ways, and leaves no doubt: then nothing is being worked on.
 
 #include "lib/owner.h"
+#include "lib/uprobe.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 // That it runs at all tells that the process is a loop whose ticks are known; a new verdict of user space leaves that out.
-SEC("uretprobe")
-int on_tick_end(void *ctx)
+URETPROBE(on_tick_end)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 tgid = id >> 32;
 	struct proc *p = bpf_map_lookup_elem(&procs, &tgid);
 
 	if (!p || p->verdict != VERDICT_OBSERVE)
-		return 0;
+		return;
 	if (!(p->flags & PROC_LOOP))
 		p->flags = (p->flags & ~PROC_THREADS) | PROC_LOOP;
 	owner_tick_end(id);
-	return 0;
 }

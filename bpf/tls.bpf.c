@@ -4,100 +4,77 @@
 // processes have mapped, wherever in it the functions are. A trap costs the process several times what the program does.
 
 #include "lib/tls_call.h"
+#include "lib/uprobe.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 // int SSL_read(SSL *, void *, int)
-SEC("uprobe")
-int openssl_read(void *ctx)
+UPROBE(openssl_read)
 {
 	tls_enter(ctx, TLS_READ, TLS_OPENSSL, 0);
-	return 0;
 }
 
 // int SSL_read_ex(SSL *, void *, size_t, size_t *)
-SEC("uprobe")
-int openssl_read_ex(void *ctx)
+UPROBE(openssl_read_ex)
 {
 	tls_enter(ctx, TLS_READ, TLS_OPENSSL, regs_arg(ctx, 3));
-	return 0;
 }
 
 // int SSL_write(SSL *, const void *, int)
-SEC("uprobe")
-int openssl_write(void *ctx)
+UPROBE(openssl_write)
 {
 	tls_enter(ctx, TLS_WRITE, TLS_OPENSSL, 0);
-	return 0;
 }
 
 // int SSL_write_ex(SSL *, const void *, size_t, size_t *)
-SEC("uprobe")
-int openssl_write_ex(void *ctx)
+UPROBE(openssl_write_ex)
 {
 	tls_enter(ctx, TLS_WRITE, TLS_OPENSSL, regs_arg(ctx, 3));
-	return 0;
 }
 
 // int SSL_write_ex2(SSL *, const void *, size_t, uint64_t, size_t *)
-SEC("uprobe")
-int openssl_write_ex2(void *ctx)
+UPROBE(openssl_write_ex2)
 {
 	tls_enter(ctx, TLS_WRITE, TLS_OPENSSL, regs_arg(ctx, 4));
-	return 0;
 }
 
 // int SSL_do_handshake(SSL *), which SSL_connect and SSL_accept call
-SEC("uprobe")
-int openssl_handshake(void *ctx)
+UPROBE(openssl_handshake)
 {
 	tls_enter(ctx, TLS_OTHER, TLS_OPENSSL, 0);
-	return 0;
 }
 
 // ssize_t gnutls_record_recv(gnutls_session_t, void *, size_t)
-SEC("uprobe")
-int gnutls_read(void *ctx)
+UPROBE(gnutls_read)
 {
 	tls_enter(ctx, TLS_READ, TLS_GNUTLS, 0);
-	return 0;
 }
 
 // ssize_t gnutls_record_send(gnutls_session_t, const void *, size_t)
-SEC("uprobe")
-int gnutls_write(void *ctx)
+UPROBE(gnutls_write)
 {
 	tls_enter(ctx, TLS_WRITE, TLS_GNUTLS, 0);
-	return 0;
 }
 
 // int gnutls_handshake(gnutls_session_t)
-SEC("uprobe")
-int gnutls_shake(void *ctx)
+UPROBE(gnutls_shake)
 {
 	tls_enter(ctx, TLS_OTHER, TLS_GNUTLS, 0);
-	return 0;
 }
 
 // int SSL_shutdown(SSL *), int gnutls_bye(gnutls_session_t, gnutls_close_request_t)
-SEC("uprobe")
-int tls_shutdown(void *ctx)
+UPROBE(tls_shutdown)
 {
 	tls_closes(regs_arg(ctx, 0));
-	return 0;
 }
 
 // void SSL_free(SSL *), void gnutls_deinit(gnutls_session_t): the next object may have the same address.
-SEC("uprobe")
-int tls_free(void *ctx)
+UPROBE(tls_free)
 {
 	tls_part(regs_arg(ctx, 0), bpf_get_current_pid_tgid() >> 32);
-	return 0;
 }
 
-SEC("uretprobe")
-int tls_leave(void *ctx)
+URETPROBE(tls_leave)
 {
 	tls_return(ctx);
-	return 0;
 }

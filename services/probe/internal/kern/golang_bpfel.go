@@ -27,6 +27,7 @@ const (
 	golangMapHalves          = "halves"
 	golangMapHeirs           = "heirs"
 	golangMapHooked          = "hooked"
+	golangMapNowhere         = "nowhere"
 	golangMapOwners          = "owners"
 	golangMapPipeline        = "pipeline"
 	golangMapProcessSpace    = "process_space"
@@ -44,6 +45,7 @@ const (
 	golangProgOnTlsWrite     = "on_tls_write"
 	golangVarCallKinds       = "call_kinds"
 	golangVarDefaultVerdict  = "default_verdict"
+	golangVarGoesNowhere     = "goes_nowhere"
 	golangVarPreempted       = "preempted"
 	golangVarRequestWindow   = "request_window"
 	golangVarResponseWindow  = "response_window"
@@ -116,6 +118,7 @@ type golangMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
+	Nowhere      *ebpf.MapSpec `ebpf:"nowhere"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -134,6 +137,7 @@ type golangMapSpecs struct {
 type golangVariableSpecs struct {
 	CallKinds       *ebpf.VariableSpec `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	GoesNowhere     *ebpf.VariableSpec `ebpf:"goes_nowhere"`
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
@@ -173,6 +177,7 @@ type golangMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
+	Nowhere      *ebpf.Map `ebpf:"nowhere"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -198,6 +203,7 @@ func (m *golangMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Hooked,
+		m.Nowhere,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,
@@ -217,6 +223,7 @@ func (m *golangMaps) Close() error {
 type golangVariables struct {
 	CallKinds       *ebpf.Variable `ebpf:"call_kinds"`
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	GoesNowhere     *ebpf.Variable `ebpf:"goes_nowhere"`
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`

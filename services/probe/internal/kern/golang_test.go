@@ -176,7 +176,7 @@ func goroutines(t *testing.T, tier, file string, parents bool) {
 		}
 	}
 	for reason, n := range k.Drops() {
-		if n > 0 {
+		if n > 0 && reason != missedRuns { // which may have been another process's
 			t.Errorf("%d dropped: %s", n, reason)
 		}
 	}
@@ -257,7 +257,7 @@ func goTLS(t *testing.T, tier, file string, number int) {
 		}
 	}
 	for reason, n := range k.Drops() {
-		if n > 0 {
+		if n > 0 && reason != missedRuns { // which may have been another process's
 			t.Errorf("%d dropped: %s", n, reason)
 		}
 	}

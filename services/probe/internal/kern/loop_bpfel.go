@@ -26,6 +26,7 @@ const (
 	loopMapHalves          = "halves"
 	loopMapHeirs           = "heirs"
 	loopMapHooked          = "hooked"
+	loopMapNowhere         = "nowhere"
 	loopMapOwners          = "owners"
 	loopMapPipeline        = "pipeline"
 	loopMapProcessSpace    = "process_space"
@@ -38,6 +39,7 @@ const (
 	loopMapWindows         = "windows"
 	loopProgOnTickEnd      = "on_tick_end"
 	loopVarDefaultVerdict  = "default_verdict"
+	loopVarGoesNowhere     = "goes_nowhere"
 	loopVarPreempted       = "preempted"
 	loopVarRequestWindow   = "request_window"
 	loopVarResponseWindow  = "response_window"
@@ -104,6 +106,7 @@ type loopMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
+	Nowhere      *ebpf.MapSpec `ebpf:"nowhere"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -121,6 +124,7 @@ type loopMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type loopVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	GoesNowhere     *ebpf.VariableSpec `ebpf:"goes_nowhere"`
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
@@ -158,6 +162,7 @@ type loopMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
+	Nowhere      *ebpf.Map `ebpf:"nowhere"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -182,6 +187,7 @@ func (m *loopMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Hooked,
+		m.Nowhere,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,
@@ -200,6 +206,7 @@ func (m *loopMaps) Close() error {
 // It can be passed to loadLoopObjects or ebpf.CollectionSpec.LoadAndAssign.
 type loopVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	GoesNowhere     *ebpf.Variable `ebpf:"goes_nowhere"`
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`

@@ -26,6 +26,7 @@ const (
 	tlsMapHalves            = "halves"
 	tlsMapHeirs             = "heirs"
 	tlsMapHooked            = "hooked"
+	tlsMapNowhere           = "nowhere"
 	tlsMapOwners            = "owners"
 	tlsMapPipeline          = "pipeline"
 	tlsMapProcessSpace      = "process_space"
@@ -49,6 +50,7 @@ const (
 	tlsProgTlsLeave         = "tls_leave"
 	tlsProgTlsShutdown      = "tls_shutdown"
 	tlsVarDefaultVerdict    = "default_verdict"
+	tlsVarGoesNowhere       = "goes_nowhere"
 	tlsVarPreempted         = "preempted"
 	tlsVarRequestWindow     = "request_window"
 	tlsVarResponseWindow    = "response_window"
@@ -126,6 +128,7 @@ type tlsMapSpecs struct {
 	Halves       *ebpf.MapSpec `ebpf:"halves"`
 	Heirs        *ebpf.MapSpec `ebpf:"heirs"`
 	Hooked       *ebpf.MapSpec `ebpf:"hooked"`
+	Nowhere      *ebpf.MapSpec `ebpf:"nowhere"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	Pipeline     *ebpf.MapSpec `ebpf:"pipeline"`
 	ProcessSpace *ebpf.MapSpec `ebpf:"process_space"`
@@ -143,6 +146,7 @@ type tlsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tlsVariableSpecs struct {
 	DefaultVerdict  *ebpf.VariableSpec `ebpf:"default_verdict"`
+	GoesNowhere     *ebpf.VariableSpec `ebpf:"goes_nowhere"`
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
@@ -180,6 +184,7 @@ type tlsMaps struct {
 	Halves       *ebpf.Map `ebpf:"halves"`
 	Heirs        *ebpf.Map `ebpf:"heirs"`
 	Hooked       *ebpf.Map `ebpf:"hooked"`
+	Nowhere      *ebpf.Map `ebpf:"nowhere"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	Pipeline     *ebpf.Map `ebpf:"pipeline"`
 	ProcessSpace *ebpf.Map `ebpf:"process_space"`
@@ -204,6 +209,7 @@ func (m *tlsMaps) Close() error {
 		m.Halves,
 		m.Heirs,
 		m.Hooked,
+		m.Nowhere,
 		m.Owners,
 		m.Pipeline,
 		m.ProcessSpace,
@@ -222,6 +228,7 @@ func (m *tlsMaps) Close() error {
 // It can be passed to loadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tlsVariables struct {
 	DefaultVerdict  *ebpf.Variable `ebpf:"default_verdict"`
+	GoesNowhere     *ebpf.Variable `ebpf:"goes_nowhere"`
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
