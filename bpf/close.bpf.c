@@ -50,7 +50,7 @@ static __always_inline int destroy(struct sock *sk)
 		return 0;
 	exchange_close(c, 0);
 	if (c->opaque == OPAQUE_TLS)
-		tls_destroy(c);
+		tls_destroy(conn_ref(c));
 	return 0;
 }
 

@@ -54,7 +54,7 @@ static __always_inline int destroy(__u64 sk)
 		return 0;
 	exchange_close(c, 0);
 	if (c->opaque == OPAQUE_TLS)
-		tls_destroy(c);
+		tls_destroy(conn_ref(c));
 	bpf_map_delete_elem(&conns_by_addr, &sk);
 	return 0;
 }

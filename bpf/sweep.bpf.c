@@ -30,9 +30,23 @@ static long sweep_one(void *map, const __u64 *key, struct conn *c, void *unused)
 	return 0;
 }
 
+#ifdef LEGACY
+// Before kernel 5.13 a program cannot go through a map: user space runs this one for each key.
+SEC("raw_tp")
+int sweep_at(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 key = ctx->args[0];
+	struct conn *c = conn_at(key);
+
+	if (c)
+		sweep_one(&conns_by_addr, &key, c, NULL);
+	return 0;
+}
+#else
 SEC("raw_tp")
 int sweep(struct bpf_raw_tracepoint_args *ctx)
 {
 	bpf_for_each_map_elem(&conns_by_addr, sweep_one, NULL, 0);
 	return 0;
 }
+#endif

@@ -5,6 +5,7 @@
 
 #include "drop.h"
 #include "maps.h"
+#include "ref.h"
 
 #define ONES  0x0101010101010101ull
 #define LOWER (0x20 * ONES) // makes ASCII letters lower case
@@ -38,8 +39,9 @@ static __always_inline bool window_take(struct window *w)
 
 // window_claim finds a window for what is to be looked at of one direction of a connection. It returns 0 when all are taken;
 // otherwise the window must be given back. A function of its own so that the verifier goes on from one state.
-__noinline int window_claim(struct conn *c, __u32 dir)
+__noinline int window_claim(conn_param(c), __u32 dir)
 {
+	conn_get(c);
 	if (!c)
 		return 0;
 	for (int n = 0; n < WINDOWS; n++) {
@@ -52,9 +54,16 @@ __noinline int window_claim(struct conn *c, __u32 dir)
 	return 0;
 }
 
+// window_kept is a window whose number is known as well, for which there is no room on the stack.
+#ifdef LEGACY
+#define window_kept(w, number) window_at(number)
+#else
+#define window_kept(w, number) w
+#endif
+
 static __always_inline void window_release(struct window *w)
 {
-	if (preempted)
+	if (preempted && w)
 		__sync_fetch_and_add(&w->users, -1);
 }
 

@@ -3,7 +3,7 @@
 // What is known of a connection from its socket alone, read once when its first bytes are seen; it may be old by then.
 #pragma once
 
-#include "types.h"
+#include "ref.h"
 
 #define V4_MAPPED_PREFIX 0xffff0000u // third word of ::ffff:a.b.c.d, as it lies in memory
 
@@ -55,8 +55,9 @@ static __always_inline void conn_addresses(struct exchange_record *r, struct soc
 }
 
 // A function of its own so that what it takes of the stack is free again for what follows.
-__noinline int conn_init(struct conn *c, __u64 sk)
+__noinline int conn_init(conn_param(c), __u64 sk)
 {
+	conn_get(c);
 	if (!c)
 		return 0;
 	c->rec.kind = RECORD_EXCHANGE;

@@ -27,7 +27,7 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 	if (!c)
 		drop(DROP_CONNECTION_STATE);
 	else if (!c->rec.kind)
-		conn_init(c, conn_number(c, sk));
+		conn_init(conn_ref(c), conn_number(c, sk));
 	return c;
 }
 

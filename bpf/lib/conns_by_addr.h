@@ -34,8 +34,10 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 		return NULL;
 	}
 	c = conn_known(sk);
-	if (c)
-		conn_init(c, key);
+	if (c) {
+		conn_named(c, key);
+		conn_init(conn_ref(c), key);
+	}
 	return c;
 }
 

@@ -14,6 +14,7 @@
 #include "ids.h"
 #include "maps.h"
 #include "owner.h"
+#include "ref.h"
 
 // context_shared tells whether both ends of the connection compute the same key.
 static __always_inline bool context_shared(const struct exchange_record *r)
@@ -163,13 +164,15 @@ static __always_inline void context_client(struct exchange_record *r, const stru
 // server's, else of the one it is made for; 0 if there is none. context_end wants it back. A function of its own so that
 // the verifier looks at it once. Keys are copied to the stack first: before kernel 6.2 a global function may not look
 // up by what its argument points to.
-__noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 proc_flags, __u64 known)
+__noinline __u64 context_settle(conn_param(c), __u64 task, __u32 proc_flags, __u64 known)
 {
+	conn_get(c);
+	struct exchange_record *r = &c->rec;
 	struct wire_key key;
 	struct owner *o;
 	__u64 owner, given;
 
-	if (!r)
+	if (!c)
 		return 0;
 	key = context_key(r);
 	if (r->role == ROLE_SERVER) {
@@ -190,11 +193,13 @@ __noinline __u64 context_settle(struct exchange_record *r, __u64 task, __u32 pro
 
 // context_rekey gives a client exchange whose wire key has become known the ids that belong to it. A function of its own
 // for the same reason.
-__noinline int context_rekey(struct exchange_record *r)
+__noinline int context_rekey(conn_param(c))
 {
+	conn_get(c);
+	struct exchange_record *r = &c->rec;
 	struct wire_key key;
 
-	if (!r)
+	if (!c)
 		return 0;
 	key = context_key(r);
 	r->span_id = ids_derive(&key, TAG_CLIENT);

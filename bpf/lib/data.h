@@ -33,15 +33,16 @@ static __always_inline void data_message_done(struct conn *c, bool request)
 		c->shadows++;
 	} else if (request) {
 		if (!exchange_ahead(c) && c->stream[RESPONSE].state == STREAM_DONE)
-			exchange_end(c);
+			exchange_end(conn_ref(c));
 	} else if (exchange_ahead(c) || state == STREAM_DONE || state == STREAM_LOST || c->opaque) {
-		exchange_end(c);
+		exchange_end(conn_ref(c));
 	}
 }
 
 // data_unread follows n bytes that cannot be or need not be read.
-__noinline int data_unread(struct conn *c, __u32 dir, __u32 n)
+__noinline int data_unread(conn_param(c), __u32 dir, __u32 n)
 {
+	conn_get(c);
 	struct stream *s;
 	bool request;
 
@@ -75,15 +76,16 @@ static __always_inline int data_want(__u32 left, __u32 piece)
 
 // data_step takes what it can of `left` bytes without looking at them. It returns how many, 0 when the connection is in
 // another state now and the same bytes must be taken again, or, negative, how many must be looked at first.
-__noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
+__noinline int data_step(conn_param(c), __u32 dir, __u32 seq, __u32 left)
 {
+	conn_get(c);
 	struct stream *s;
 	bool request;
 
 	if (!c)
 		return left;
 	if (c->rec.protocol == PROTOCOL_FASTCGI)
-		return fcgi_step(c, dir, left);
+		return fcgi_step(conn_ref(c), dir, left);
 	if (c->open == OPEN_NONE)
 		exchange_open(c, dir, seq);
 	request = dir == c->request_dir;
@@ -94,11 +96,11 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 	case STREAM_CHUNK:
 		if (left > s->remain)
 			left = s->remain;
-		data_unread(c, dir, left);
+		data_unread(conn_ref(c), dir, left);
 		return left;
 	case STREAM_LOST:
 		if (request && c->stream[RESPONSE].state == STREAM_DONE) { // then this may be the next one
-			exchange_end(c);
+			exchange_end(conn_ref(c));
 			return 0;
 		}
 	case STREAM_UNTIL_CLOSE:
@@ -108,10 +110,10 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 		if (!request)
 			return left; // behind the response, while the request is still coming
 		if (c->stream[RESPONSE].state == STREAM_LOST || (c->stream[RESPONSE].state == STREAM_UNTIL_CLOSE && !exchange_ahead(c))) {
-			exchange_end(c);
+			exchange_end(conn_ref(c));
 			return 0;
 		}
-		exchange_push(c, dir, seq);
+		exchange_push(conn_ref(c), dir, seq);
 		return -data_want(left, PIECE_MAX);
 	case STREAM_CHUNK_LINE:
 		return -data_want(left, s->facts & FACT_SMALL_CHUNK ? PIECE_MAX : CHUNK_LINE_PIECE);
@@ -123,8 +125,9 @@ __noinline int data_step(struct conn *c, __u32 dir, __u32 seq, __u32 left)
 // data_tls looks at [at, end) in the window, which is no HTTP message, and marks the connection if it begins as a record of
 // TLS does. It tells whether the piece is dealt with. One that is too short to tell is to be looked at again: some servers
 // peek at the first byte. A function of its own so that the verifier looks at it once.
-__noinline int data_tls(struct conn *c, __u32 dir, __u32 at, __u32 end)
+__noinline int data_tls(conn_param(c), __u32 dir, __u32 at, __u32 end)
 {
+	conn_get(c);
 	const struct window *w = window_of(c, dir);
 	__u8 type;
 
@@ -144,8 +147,9 @@ __noinline int data_tls(struct conn *c, __u32 dir, __u32 at, __u32 end)
 }
 
 // data_took counts n bytes of lines, and takes note of what they ended.
-__noinline int data_took(struct conn *c, __u32 dir, __u32 n)
+__noinline int data_took(conn_param(c), __u32 dir, __u32 n)
 {
+	conn_get(c);
 	struct stream *s;
 	bool request;
 
@@ -163,8 +167,9 @@ __noinline int data_took(struct conn *c, __u32 dir, __u32 n)
 }
 
 // data_foreign deals with what is no HTTP message where one should be, as data_lines does.
-__noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __u32 left)
+__noinline int data_foreign(conn_param(c), __u32 dir, __u32 from, __u32 end, __u32 left)
 {
+	conn_get(c);
 	bool request, doubtful, got = end > from;
 	struct stream *s;
 	__u32 n;
@@ -178,7 +183,7 @@ __noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __
 		c->open = OPEN_NONE;
 		return 0;
 	}
-	if (got && s->state == STREAM_START && data_tls(c, dir, from, end))
+	if (got && s->state == STREAM_START && data_tls(conn_ref(c), dir, from, end))
 		return left;
 	if (request && s->state == STREAM_START && exchange_ahead(c) && got) {
 		exchange_pop(c);
@@ -188,7 +193,7 @@ __noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __
 		if (doubtful)
 			return 0; // this may be a request then
 	} else {
-		data_unread(c, dir, left);
+		data_unread(conn_ref(c), dir, left);
 		return left;
 	}
 	n = request ? http_blank(c, dir, from) : 0;
@@ -197,8 +202,9 @@ __noinline int data_foreign(struct conn *c, __u32 dir, __u32 from, __u32 end, __
 
 // data_lines looks at [from, end) in the window of the direction, `left` bytes from `from` on being there in all; an empty
 // piece could not be read. It returns how many bytes are dealt with.
-__noinline int data_lines(struct conn *c, __u32 dir, __u32 from, __u32 end, __u32 left)
+__noinline int data_lines(conn_param(c), __u32 dir, __u32 from, __u32 end, __u32 left)
 {
+	conn_get(c);
 	struct stream *s;
 	bool head;
 	int n;
@@ -207,20 +213,21 @@ __noinline int data_lines(struct conn *c, __u32 dir, __u32 from, __u32 end, __u3
 		return left;
 	s = &c->stream[dir == c->request_dir ? REQUEST : RESPONSE];
 	head = s->state <= STREAM_HEAD;
-	n = end > from ? http_scan(c, dir, from, end) : HTTP_NOT;
+	n = end > from ? http_scan(conn_ref(c), dir, from, end) : HTTP_NOT;
 	if (n < 0)
-		return data_foreign(c, dir, from, end, left);
+		return data_foreign(conn_ref(c), dir, from, end, left);
 	if (head)
-		exchange_head(c, dir, from, n);
-	data_took(c, dir, n);
+		exchange_head(conn_ref(c), dir, from, n);
+	data_took(conn_ref(c), dir, n);
 	return n;
 }
 
 // data_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; `seq` is its first
 // byte's, and 0 bytes mean that it cannot be read. It returns how many bytes are dealt with: up to where a further piece
 // must be loaded.
-__noinline int data_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 left)
+__noinline int data_look(conn_param(c), __u32 dir, __u32 seq, __u32 got, __u32 left)
 {
+	conn_get(c);
 	__u32 at = 0;
 	int n;
 
@@ -229,15 +236,15 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 
 	if (!got)
 		drop(DROP_READ_FAULT);
 	if (c->rec.protocol == PROTOCOL_FASTCGI) {
-		at = fcgi_look(c, dir, seq, got, left);
-		exchange_settle(c);
+		at = fcgi_look(conn_ref(c), dir, seq, got, left);
+		exchange_settle(conn_ref(c));
 		return at;
 	}
 	for (int i = 0; i < LOOKS_MAX; i++) {
-		n = i ? data_step(c, dir, seq + at, left - at) : -1;
+		n = i ? data_step(conn_ref(c), dir, seq + at, left - at) : -1;
 		if (n < 0) {
-			n = data_lines(c, dir, CARRY_MAX + at, CARRY_MAX + got, left - at);
-			exchange_settle(c);
+			n = data_lines(conn_ref(c), dir, CARRY_MAX + at, CARRY_MAX + got, left - at);
+			exchange_settle(conn_ref(c));
 		}
 		at += n;
 		if (at >= got || c->opaque || c->rec.protocol != PROTOCOL_HTTP)
@@ -250,9 +257,9 @@ __noinline int data_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 
 static __always_inline void data_skip(struct conn *c, __u32 dir, __u32 n)
 {
 	if (c->rec.protocol == PROTOCOL_FASTCGI)
-		fcgi_unread(c, dir, n);
+		fcgi_unread(conn_ref(c), dir, n);
 	else
-		data_unread(c, dir, n);
+		data_unread(conn_ref(c), dir, n);
 }
 
 // data_owner returns for whom a loop goes to work on what it has read. Of several requests in one read it cannot be told.
@@ -268,7 +275,7 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 	__u32 at = 0, got, number;
 	struct window *w;
 
-	if (!window_claim(c, dir))
+	if (!window_claim(conn_ref(c), dir))
 		return; // which shows as a gap
 	number = c->window[dir];
 	w = window_at(number);
@@ -281,7 +288,7 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 		__s32 ahead = c->seen[dir] - seq;
 
 		if (ahead >= (__s32)len && ahead < SEQ_WILD) {
-			window_release(w);
+			window_release(window_kept(w, number));
 			return;
 		}
 		if (ahead > 0 && ahead < SEQ_WILD) {
@@ -294,16 +301,16 @@ static __always_inline void data(struct conn *c, const struct source *src, __u32
 	c->primed |= 1 << dir;
 	c->seen[dir] = seq + len;
 	for (int i = 0; i < STEPS_MAX && at < len && !c->opaque && src->kind != SOURCE_NONE; i++) {
-		int n = data_step(c, dir, seq + at, len - at);
+		int n = data_step(conn_ref(c), dir, seq + at, len - at);
 
 		if (n < 0) {
 			got = source_load(src, w, number, at, -n);
-			n = data_look(c, dir, seq + at, got, len - at);
+			n = data_look(conn_ref(c), dir, seq + at, got, len - at);
 		}
 		at += n;
 	}
 	barrier_var(at); // else how the loop ended is kept, and the verifier walks it once for each
-	window_release(w);
+	window_release(window_kept(w, number));
 	if (at < len && !c->opaque)
 		data_skip(c, dir, len - at);
 	if (dir == DIR_RX && c->proc_flags & PROC_LOOP)

@@ -110,8 +110,9 @@ __noinline __u64 exchange_wait(__u64 sk)
 	return older > wait ? older : wait;
 }
 
-__noinline int exchange_forget(struct conn *c)
+__noinline int exchange_forget(conn_param(c))
 {
+	conn_get(c);
 	if (!c)
 		return 0;
 	pipeline_next(c);
@@ -124,7 +125,7 @@ __noinline int exchange_forget(struct conn *c)
 static __always_inline void exchange_forget_all(struct conn *c)
 {
 	for (int i = 0; i < PIPELINE_MAX && c->front != c->tail; i++)
-		exchange_forget(c);
+		exchange_forget(conn_ref(c));
 	c->shadow = 0;
 	c->shadows = 0;
 	c->shadow_head = 0;
@@ -142,13 +143,14 @@ static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
 }
 
 // exchange_push opens a further exchange behind the last one, by a request sent ahead.
-__noinline int exchange_push(struct conn *c, __u32 dir, __u32 seq)
+__noinline int exchange_push(conn_param(c), __u32 dir, __u32 seq)
 {
+	conn_get(c);
 	if (!c)
 		return 0;
 	if (exchange_real(c, true)) {
 		c->rec.flags |= EXCHANGE_PIPELINED;
-		if (!pipeline_push(c)) {
+		if (!pipeline_push(conn_ref(c))) {
 			exchange_begin(c, dir, seq);
 			return 0;
 		}
@@ -164,7 +166,7 @@ static __always_inline void exchange_pop(struct conn *c)
 	if (c->shadow) {
 		c->shadow = c->shadows > 0;
 	} else {
-		pipeline_pop(c);
+		pipeline_pop(conn_ref(c));
 		c->rec.flags &= ~EXCHANGE_PIPELINED;
 	}
 	c->stream[REQUEST].state = STREAM_DONE;
@@ -260,8 +262,9 @@ static __always_inline void exchange_over(struct conn *c)
 }
 
 // A function of its own so that the verifier looks at it once.
-__noinline int exchange_end(struct conn *c)
+__noinline int exchange_end(conn_param(c))
 {
+	conn_get(c);
 	if (c)
 		exchange_over(c);
 	return 0;
@@ -271,8 +274,9 @@ __noinline int exchange_end(struct conn *c)
 #define EXCHANGE_ERROR 16
 
 // exchange_cut ends the exchange whose response comes next with the connection.
-__noinline int exchange_cut(struct conn *c, __u32 flags)
+__noinline int exchange_cut(conn_param(c), __u32 flags)
 {
+	conn_get(c);
 	const struct stream *request, *response;
 
 	if (!c)
@@ -300,7 +304,7 @@ __noinline int exchange_cut(struct conn *c, __u32 flags)
 static __always_inline void exchange_close(struct conn *c, __u32 flags)
 {
 	for (int i = 0; i < PIPELINE_MAX && c->open == OPEN_REAL; i++)
-		exchange_cut(c, flags);
+		exchange_cut(conn_ref(c), flags);
 	c->open = OPEN_NONE;
 }
 
@@ -323,8 +327,9 @@ static __always_inline __u64 exchange_known(const struct conn *c)
 
 // exchange_settle settles the context of an exchange whose request head has just been completed. It is called from close to
 // the hook: it needs much of the stack. What is seen in another process says nothing of the thread.
-__noinline int exchange_settle(struct conn *c)
+__noinline int exchange_settle(conn_param(c))
 {
+	conn_get(c);
 	const struct proc *p;
 
 	if (!c || !c->unsettled)
@@ -336,7 +341,7 @@ __noinline int exchange_settle(struct conn *c)
 		c->member = c->task >> 32;
 		c->rec.cgroup = bpf_get_current_cgroup_id();
 	}
-	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_known(c));
+	c->owner = context_settle(conn_ref(c), c->task, c->proc_flags, exchange_known(c));
 	c->dialed = 0;
 	if (c->owner && c->proc_flags & PROC_GO && c->rec.role == ROLE_SERVER)
 		goroutine_spawns(c->owner);
@@ -423,18 +428,23 @@ static __always_inline void exchange_capture(struct conn *c, const struct window
 		if (got > REQUEST_MAX || at > REQUEST_MAX)
 			return;
 		r->request_captured += got;
+		bounded(at, REQUEST_MAX);
+		bounded(got, REQUEST_MAX);
 	} else {
 		if (got > RESPONSE_MAX)
 			return;
 		r->response_captured += got;
+		bounded(at, (int)sizeof(c->heads) - 1);
+		bounded(got, RESPONSE_MAX);
 	}
 	bpf_probe_read_kernel(c->heads + at, got, w->bytes + (from & WINDOW_MASK));
 }
 
 // exchange_head takes in `n` bytes of a head from the window of a direction; s->state tells whether it ends there. A function
 // of its own so that it is not on the stack while they are looked at.
-__noinline int exchange_head(struct conn *c, __u32 dir, __u32 from, __u32 n)
+__noinline int exchange_head(conn_param(c), __u32 dir, __u32 from, __u32 n)
 {
+	conn_get(c);
 	const struct window *w = window_of(c, dir);
 	bool request, real;
 	struct stream *s;

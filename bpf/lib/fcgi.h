@@ -74,8 +74,11 @@ static __always_inline void fcgi_lost(struct conn *c, struct stream *s, bool req
 static __always_inline void fcgi_put(struct conn *c, const struct window *w, __u32 from, __u32 at, __u32 n)
 {
 	barrier_var(n); // what the compiler knows of it the verifier does not
-	if (at < sizeof(c->heads) && n <= RESPONSE_MAX)
-		bpf_probe_read_kernel(c->heads + at, n, w->bytes + (from & WINDOW_MASK));
+	if (at >= sizeof(c->heads) || n > RESPONSE_MAX)
+		return;
+	bounded(at, (int)sizeof(c->heads) - 1);
+	bounded(n, RESPONSE_MAX);
+	bpf_probe_read_kernel(c->heads + at, n, w->bytes + (from & WINDOW_MASK));
 }
 
 // fcgi_name tells which parameter has a name of n bytes that begins and ends with these eight.
@@ -139,8 +142,9 @@ static __always_inline __u32 fcgi_length(const struct window *w, __u32 at)
 // fcgi_pair looks at the beginning of a parameter: two lengths, and the name if it has the length of one that matters. It
 // returns how many bytes that is, 0 if they are not all in [at, end). A function of its own so that the verifier looks at
 // it once.
-__noinline int fcgi_pair(struct conn *c, __u32 dir, __u32 at, __u32 end)
+__noinline int fcgi_pair(conn_param(c), __u32 dir, __u32 at, __u32 end)
 {
+	conn_get(c);
 	const struct window *w = window_of(c, dir);
 	__u32 n, name, value;
 	struct fcgi *f;
@@ -171,8 +175,9 @@ __noinline int fcgi_pair(struct conn *c, __u32 dir, __u32 at, __u32 end)
 }
 
 // fcgi_traceparent reads the value that was gathered in `part`.
-__noinline int fcgi_traceparent(struct conn *c, __u32 dir)
+__noinline int fcgi_traceparent(conn_param(c), __u32 dir)
 {
+	conn_get(c);
 	struct window *w = window_of(c, dir);
 	struct fcgi *f;
 
@@ -213,7 +218,7 @@ static __always_inline __u32 fcgi_value(struct conn *c, struct fcgi *f, const st
 		bpf_probe_read_kernel(f->part + parted, m, w->bytes + (at & WINDOW_MASK));
 	}
 	if (!f->room)
-		fcgi_traceparent(c, dir);
+		fcgi_traceparent(conn_ref(c), dir);
 	return n;
 }
 
@@ -231,13 +236,14 @@ static __always_inline __u32 fcgi_params(struct conn *c, struct fcgi *f, struct 
 	begin = at - kept;
 	barrier_var(begin);
 	bpf_probe_read_kernel(w->bytes + (begin & WINDOW_MASK), kept, f->part);
-	used = fcgi_pair(c, dir, begin, at + n);
+	used = fcgi_pair(conn_ref(c), dir, begin, at + n);
 	if (used > 0) {
 		f->parted = 0;
 		return begin + used - at;
 	}
 	if (n > 24)
 		return n; // cannot be: the beginning of a parameter has at most 24 bytes
+	bounded(kept, 24);
 	bpf_probe_read_kernel(f->part + kept, n, w->bytes + (at & WINDOW_MASK));
 	f->parted = kept + n;
 	return n;
@@ -253,7 +259,7 @@ static __always_inline int fcgi_open(struct conn *c, __u32 dir, __u32 seq, __u32
 		return 0;
 	}
 	if (c->open == OPEN_REAL)
-		exchange_end(c); // its end was missed
+		exchange_end(conn_ref(c)); // its end was missed
 	exchange_open(c, dir, seq);
 	c->spoke = 1;
 	c->request_id = id;
@@ -275,8 +281,9 @@ static __always_inline void fcgi_refuse(struct conn *c, struct stream *s, __u32 
 
 // fcgi_header takes a header at `at`, whose sequence number is `seq`. A function of its own so that the verifier looks at
 // it once.
-__noinline int fcgi_header(struct conn *c, __u32 dir, __u32 seq, __u32 at)
+__noinline int fcgi_header(conn_param(c), __u32 dir, __u32 seq, __u32 at)
 {
+	conn_get(c);
 	const struct window *w = window_of(c, dir);
 	struct stream *s;
 	struct fcgi *f;
@@ -331,7 +338,7 @@ static __always_inline __u32 fcgi_next(struct conn *c, struct fcgi *f, struct wi
 	n = end - begin;
 	if (n >= 8) {
 		f->kept = 0;
-		fcgi_header(c, dir, seq + begin - CARRY_MAX, begin);
+		fcgi_header(conn_ref(c), dir, seq + begin - CARRY_MAX, begin);
 		return begin + 8;
 	}
 	bpf_probe_read_kernel(f->header, n & 7, w->bytes + (begin & WINDOW_MASK));
@@ -353,13 +360,14 @@ static __always_inline void fcgi_pass(struct conn *c, struct fcgi *f, bool reque
 	if (f->content || f->padding || f->type != FCGI_END_REQUEST)
 		return;
 	c->stream[RESPONSE].state = STREAM_DONE;
-	exchange_end(c);
+	exchange_end(conn_ref(c));
 }
 
 // fcgi_content takes what it can of the content and the padding of a record from [at, end) and returns where that ends.
 // A function of its own so that the verifier looks at it once.
-__noinline int fcgi_content(struct conn *c, __u32 dir, __u32 at, __u32 end)
+__noinline int fcgi_content(conn_param(c), __u32 dir, __u32 at, __u32 end)
 {
+	conn_get(c);
 	struct window *w = window_of(c, dir);
 	struct stream *s;
 	struct fcgi *f;
@@ -399,8 +407,9 @@ __noinline int fcgi_content(struct conn *c, __u32 dir, __u32 at, __u32 end)
 }
 
 // fcgi_step takes what it can of `left` bytes without looking at them, as data_step does.
-__noinline int fcgi_step(struct conn *c, __u32 dir, __u32 left)
+__noinline int fcgi_step(conn_param(c), __u32 dir, __u32 left)
 {
+	conn_get(c);
 	struct stream *s;
 	struct fcgi *f;
 	bool request;
@@ -422,8 +431,9 @@ __noinline int fcgi_step(struct conn *c, __u32 dir, __u32 left)
 }
 
 // fcgi_unread follows n bytes that cannot be or need not be read.
-__noinline int fcgi_unread(struct conn *c, __u32 dir, __u32 n)
+__noinline int fcgi_unread(conn_param(c), __u32 dir, __u32 n)
 {
+	conn_get(c);
 	struct stream *s;
 	struct fcgi *f;
 	bool request;
@@ -455,8 +465,9 @@ static __always_inline bool fcgi_found(struct conn *c, const struct window *w, b
 
 // fcgi_look takes a piece of `got` bytes out of `left` that was loaded into the window of the direction; `seq` is its
 // first byte's, 0 bytes mean that it cannot be read. It returns how many bytes are dealt with.
-__noinline int fcgi_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 left)
+__noinline int fcgi_look(conn_param(c), __u32 dir, __u32 seq, __u32 got, __u32 left)
 {
+	conn_get(c);
 	struct window *w = window_of(c, dir);
 	__u32 at = CARRY_MAX, end;
 	struct stream *s;
@@ -470,7 +481,7 @@ __noinline int fcgi_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 
 		if (s->state == STREAM_LOST)
 			exchange_count(c, dir == c->request_dir, left);
 		else
-			fcgi_unread(c, dir, left);
+			fcgi_unread(conn_ref(c), dir, left);
 		return left;
 	}
 	if (s->state == STREAM_LOST)
@@ -484,7 +495,7 @@ __noinline int fcgi_look(struct conn *c, __u32 dir, __u32 seq, __u32 got, __u32 
 		if (!f->content && !f->padding)
 			at = fcgi_next(c, f, w, dir, seq, at, end);
 		else
-			at = fcgi_content(c, dir, at, end);
+			at = fcgi_content(conn_ref(c), dir, at, end);
 	}
 	return at - CARRY_MAX;
 }

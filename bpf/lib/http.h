@@ -202,8 +202,9 @@ static __always_inline void http_chunk_line(struct conn *c, struct stream *s, __
 // http_line takes the complete line [at, stop), stop being the position of its '\n'. It returns 0 when the lines end
 // here: a blank one, a chunk to step over, or something that is not HTTP. A function of its own so that the verifier looks
 // at it once.
-__noinline int http_line(struct conn *c, __u32 dir, __u32 at, __u32 stop)
+__noinline int http_line(conn_param(c), __u32 dir, __u32 at, __u32 stop)
 {
+	conn_get(c);
 	const struct window *w = window_of(c, dir);
 	bool request, whole;
 	struct stream *s;
@@ -327,8 +328,9 @@ static __always_inline int http_begin(struct conn *c, struct stream *s, const st
 // http_scan looks at [from, end) in the window of a direction whose stream is between START and TRAILER, body excluded.
 // It returns how many bytes it took: all, or those up to the end of the head or of a chunk line; HTTP_NOT if this is no
 // HTTP message. s->state tells where the stream is then; DONE here means that the lines have ended.
-__noinline int http_scan(struct conn *c, __u32 dir, __u32 from, __u32 end)
+__noinline int http_scan(conn_param(c), __u32 dir, __u32 from, __u32 end)
 {
+	conn_get(c);
 	struct window *w = window_of(c, dir);
 	struct stream *s;
 	__u32 at, pos;
@@ -364,7 +366,7 @@ __noinline int http_scan(struct conn *c, __u32 dir, __u32 from, __u32 end)
 		pos += first_byte(found);
 		if (pos >= end)
 			break;
-		if (!http_dull(s, load8(w, at), pos - at) && !http_line(c, dir, at, pos))
+		if (!http_dull(s, load8(w, at), pos - at) && !http_line(conn_ref(c), dir, at, pos))
 			return s->state == STREAM_START ? HTTP_NOT : (int)(pos + 1 - from);
 		at = ++pos;
 	}

@@ -11,6 +11,32 @@
 // of its leaving.
 #define SEND_FIRST (64 << 10)
 
+#ifdef LEGACY
+// payload_parts is payload with what it needs of a call as numbers: where the bytes are, kind and number of segments as source_user
+// takes them, how many bytes to skip and, above, the sequence number, and how many there are and, above, their direction.
+__noinline int payload_parts(conn_param(c), __u64 base, __u32 what, __u64 from, __u64 size)
+{
+	conn_get(c);
+	struct source src = {};
+	__u32 dir = size >> 32, len = size;
+
+	if (!c || !len)
+		return 0;
+	either(dir);
+	src.kind = what & SOURCE_USER_IOVEC;
+	src.base = base;
+	src.skip = (__u32)from;
+	src.segments = what >> SOURCE_SEGMENTS;
+	tls_or_data(c, &src, dir, from >> 32, len, bpf_get_current_pid_tgid());
+	return 0;
+}
+
+static __always_inline int payload(struct conn *c, const struct call *call, __u32 seq, __u32 len)
+{
+	return payload_parts(conn_ref(c), call->base, call->segments << SOURCE_SEGMENTS | (call->source & SOURCE_USER_IOVEC),
+			     (__u64)seq << 32 | call->skip, (__u64)(call->dir & 1) << 32 | len);
+}
+#else
 // payload hands bytes of a call to the core, the first of them at `seq`. A function of its own so that the verifier looks
 // at it once.
 __noinline int payload(struct conn *c, const struct call *call, __u32 seq, __u32 len)
@@ -29,6 +55,7 @@ __noinline int payload(struct conn *c, const struct call *call, __u32 seq, __u32
 	tls_or_data(c, &src, dir, seq, len, bpf_get_current_pid_tgid());
 	return 0;
 }
+#endif
 
 // payload_keep keeps what is needed at the end of a call.
 static __always_inline void payload_keep(__u32 tid, const struct call *call)

@@ -8,6 +8,7 @@
 
 #include "drop.h"
 #include "maps.h"
+#include "ref.h"
 
 static __always_inline struct exchange *pipeline_place(const struct conn *c, __u32 ordinal)
 {
@@ -61,8 +62,9 @@ static __always_inline void pipeline_show(struct conn *c, __u32 ordinal)
 }
 
 // A function of its own so that the verifier looks at it once.
-__noinline int pipeline_swap(struct conn *c, __u32 ordinal)
+__noinline int pipeline_swap(conn_param(c), __u32 ordinal)
 {
+	conn_get(c);
 	if (c)
 		pipeline_show(c, ordinal);
 	return 0;
@@ -72,13 +74,14 @@ __noinline int pipeline_swap(struct conn *c, __u32 ordinal)
 static __always_inline void pipeline_turn(struct conn *c, bool request)
 {
 	if (c->front != c->tail)
-		pipeline_swap(c, request ? c->tail : c->front);
+		pipeline_swap(conn_ref(c), request ? c->tail : c->front);
 }
 
 // pipeline_push makes room for one more behind the tail and puts the tail there; `rec` is left as a copy of the old one.
 // Not 0: there is no room.
-__noinline int pipeline_push(struct conn *c)
+__noinline int pipeline_push(conn_param(c))
 {
+	conn_get(c);
 	bool first;
 
 	if (!c || !c->sk || c->tail - c->front >= PIPELINE_MAX - 1)
@@ -97,8 +100,9 @@ __noinline int pipeline_push(struct conn *c)
 }
 
 // pipeline_pop undoes pipeline_push.
-__noinline int pipeline_pop(struct conn *c)
+__noinline int pipeline_pop(conn_param(c))
 {
+	conn_get(c);
 	if (!c)
 		return 0;
 	pipeline_free(c, c->tail);

@@ -143,7 +143,8 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how, __u64 hoo
 	c = bpf_map_lookup_elem(&conns_by_addr, &plain);
 	if (!c)
 		return 0;
-	conn_init(c, sk);
+	conn_named(c, plain);
+	conn_init(conn_ref(c), sk);
 	c->rec.tls = how;
 	c->dialed = t->dialed;
 	t->keyed = c->rec.flags & EXCHANGE_KEYED ? 1 : 0;
@@ -214,7 +215,7 @@ static __always_inline void tls_begin(struct conn *c, struct tls_socket *t, __u3
 	c->rec.protocol = PROTOCOL_TLS;
 	c->rec.cgroup = bpf_get_current_cgroup_id();
 	c->proc_flags = p && t->role == ROLE_CLIENT ? p->flags : 0; // a connection is not what its server's thread is at work on
-	c->owner = context_settle(&c->rec, c->task, c->proc_flags, exchange_known(c));
+	c->owner = context_settle(conn_ref(c), c->task, c->proc_flags, exchange_known(c));
 	process_network();
 }
 
@@ -265,7 +266,7 @@ static __always_inline void tls_rekey(struct tls_socket *t, __u64 sk, __u32 star
 	plain->rec.flags |= EXCHANGE_KEYED;
 	plain->rec.request_seq += t->shift[DIR_TX];
 	if (plain->rec.span_id)
-		context_rekey(&plain->rec);
+		context_rekey(conn_ref(plain));
 }
 
 // tls_greets tells whether the first handshake that is seen may be the ClientHello: whoever opened the connection sends that. What
@@ -306,8 +307,9 @@ static __always_inline void tls_record(struct conn *c, struct tls_socket *t, str
 
 // tls_header reads what is in the window of a record's header; `seq` is the first byte's. It returns how many bytes to step
 // forward to the next one.
-__noinline int tls_header(struct conn *c, __u32 dir, __u32 seq, __u32 got)
+__noinline int tls_header(conn_param(c), __u32 dir, __u32 seq, __u32 got)
 {
+	conn_get(c);
 	const struct window *window = window_of(c, dir);
 	struct tls_socket *t = c ? tls_socket_of(c->sk) : NULL;
 	__u32 n, length;
@@ -315,6 +317,7 @@ __noinline int tls_header(struct conn *c, __u32 dir, __u32 seq, __u32 got)
 
 	if (!c || !t || !window)
 		return TLS_RECORD_MAX;
+	either(dir);
 	w = &t->walk[dir & 1];
 	if (!w->have)
 		w->start = seq;
@@ -361,8 +364,9 @@ static __always_inline bool tls_spoke(__u64 sk)
 }
 
 // tls_pass takes note of bytes that pass on a socket. It returns where among them the next header is, `len` if nowhere.
-__noinline int tls_pass(struct conn *c, __u32 dir, __u32 seq, __u32 len)
+__noinline int tls_pass(conn_param(c), __u32 dir, __u32 seq, __u32 len)
 {
+	conn_get(c);
 	struct tls_socket *t = c ? tls_socket_make(c->sk) : NULL;
 	struct tls_thread *h;
 	struct tls_walk *w;
@@ -371,6 +375,7 @@ __noinline int tls_pass(struct conn *c, __u32 dir, __u32 seq, __u32 len)
 
 	if (!c || !t)
 		return len;
+	either(dir);
 	w = &t->walk[dir & 1];
 	ahead = w->upto - seq;
 	if (w->primed && ahead >= (__s32)len && ahead < SEQ_WILD)
@@ -414,8 +419,9 @@ static __always_inline bool tls_capturing(const struct conn *c, __u32 dir)
 				     : c->rec.response_captured < response_window;
 }
 
-__noinline int tls_capture(struct conn *c, __u32 dir, __u32 got)
+__noinline int tls_capture(conn_param(c), __u32 dir, __u32 got)
 {
+	conn_get(c);
 	const struct window *w = window_of(c, dir);
 
 	if (c && w && got <= PIECE_MAX)
@@ -428,12 +434,12 @@ __noinline int tls_capture(struct conn *c, __u32 dir, __u32 got)
 
 static __always_inline void tls_wire(struct conn *c, const struct source *src, __u32 dir, __u32 seq, __u32 len)
 {
-	__u32 at = tls_pass(c, dir, seq, len), got;
+	__u32 at = tls_pass(conn_ref(c), dir, seq, len), got;
 	struct window *w;
 
 	if (at >= len && !tls_capturing(c, dir))
 		return;
-	if (!window_claim(c, dir))
+	if (!window_claim(conn_ref(c), dir))
 		return;
 	w = window_of(c, dir);
 	if (!w)
@@ -442,11 +448,11 @@ static __always_inline void tls_wire(struct conn *c, const struct source *src, _
 		got = len < PIECE_MAX ? len : PIECE_MAX;
 		barrier_var(got); // else the load does not tell the verifier that it fits
 		got = source_load(src, w, c->window[dir], 0, got);
-		tls_capture(c, dir, got);
+		tls_capture(conn_ref(c), dir, got);
 	}
 	for (int i = 0; i < TLS_STEPS_MAX && at < len; i++) {
 		got = source_load(src, w, c->window[dir], at, len - at < TLS_HEADER ? len - at : TLS_HEADER);
-		at += tls_header(c, dir, seq + at, got);
+		at += tls_header(conn_ref(c), dir, seq + at, got);
 	}
 	window_release(w);
 }
@@ -475,8 +481,9 @@ static __always_inline void tls_state(const struct conn *c, struct sock *sk, int
 }
 
 // tls_destroy ends a TLS connection with its socket.
-__noinline int tls_destroy(struct conn *c)
+__noinline int tls_destroy(conn_param(c))
 {
+	conn_get(c);
 	__u64 sk = c ? c->sk : 0, key = tls_plain_key(sk);
 	struct tls_socket *t = tls_socket_of(sk);
 	struct conn *plain = bpf_map_lookup_elem(&conns_by_addr, &key);

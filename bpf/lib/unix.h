@@ -7,6 +7,7 @@
 
 #include "ids.h"
 #include "maps.h"
+#include "ref.h"
 
 // Made up by user space at each start: ids made of addresses of kernel memory must be unlike those of other machines.
 const volatile __u64 unix_salt = 0;
@@ -89,8 +90,9 @@ static __always_inline void unix_key(struct exchange_record *r, struct sock *sk,
 
 // unix_init fills in the state of a new connection. A function of its own so that what it takes of the stack is free again
 // for what follows.
-__noinline int unix_init(struct conn *c, __u64 socket)
+__noinline int unix_init(conn_param(c), __u64 socket)
 {
+	conn_get(c);
 	struct sock *sk = (struct sock *)socket, *peer = unix_peer(sk);
 	struct unix_address *addr = unix_address(sk);
 
@@ -136,10 +138,12 @@ static __always_inline struct conn *unix_new(struct sock *sk)
 	if (blank)
 		bpf_map_update_elem(&conns_by_addr, &key, blank, BPF_NOEXIST);
 	c = bpf_map_lookup_elem(&conns_by_addr, &key);
-	if (!c)
+	if (!c) {
 		drop(DROP_CONNECTION_STATE);
-	else if (!c->rec.kind)
-		unix_init(c, key);
+	} else if (!c->rec.kind) {
+		conn_named(c, key);
+		unix_init(conn_ref(c), key);
+	}
 	return c;
 }
 

@@ -31,9 +31,9 @@ type LoadError struct {
 	err error
 }
 
-// oldest is the first kernel whose verifier takes functions that are handed memory, as all programs have them. Others may have it
-// by themselves, so a version is said to be too old only when it has refused something.
-const oldest = 5<<16 | 13<<8
+// oldest is the oldest kernel on which the programs were seen. Others may have what it takes by themselves, so a version is said to
+// be too old only when it has refused something.
+const oldest = 5<<16 | 10<<8
 
 // tooOld adds to a refusal what it comes from on an old kernel.
 func tooOld(refusal error) error {
@@ -41,7 +41,7 @@ func tooOld(refusal error) error {
 	if refusal == nil || err != nil || version >= oldest {
 		return refusal
 	}
-	return fmt.Errorf("kernel %d.%d is too old, 5.13 is needed: %w", version>>16, version>>8&0xff, refusal)
+	return fmt.Errorf("kernel %d.%d is too old, 5.10 is needed: %w", version>>16, version>>8&0xff, refusal)
 }
 
 func newLoadError(tier string, err error) *LoadError {

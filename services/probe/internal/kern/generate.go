@@ -27,7 +27,7 @@ func (k *Kern) NewGenerator(e Exchange, request, response []byte) (_ *Generator,
 	if err != nil {
 		return nil, err
 	}
-	spec, err := object{"bench", loadBench}.spec(opts)
+	spec, err := object{name: "bench", load: loadBench}.spec(opts)
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,7 @@ type Options struct {
 	hooks   []hook   // of the tier, as this kernel names them
 	without []string // programs whose hook this kernel does not have
 	again   bool     // as if tasks could be preempted in hooks, whether or not this kernel lets them
+	legacy  bool     // as if functions could be handed no memory, whether or not this kernel lets them
 	salt    uint64   // of the ids of exchanges over unix sockets
 
 	tlsReport time.Duration // after which an encrypted connection is reported that goes on; 0 is a minute

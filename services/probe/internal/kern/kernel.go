@@ -129,6 +129,12 @@ func preallocated() bool {
 	return err == nil && version < 6<<16|1<<8
 }
 
+// legacy tells that functions of programs may not be handed memory (before 5.13).
+func legacy() bool {
+	version, err := features.LinuxVersionCode()
+	return err == nil && version < 5<<16|13<<8
+}
+
 // preemptible tells that a task may be preempted while a program at a tracepoint runs (after 6.18).
 func preemptible() bool {
 	version, err := features.LinuxVersionCode()

@@ -17,9 +17,9 @@ func TestLayout(t *testing.T) {
 		name   string
 		twin   reflect.Type
 	}{
-		{object{"bench", loadBench}, "exchange_record", reflect.TypeFor[Exchange]()},
-		{object{"process", loadProcess}, "process_record", reflect.TypeFor[Process]()},
-		{object{"process", loadProcess}, "proc", reflect.TypeFor[proc]()},
+		{object{name: "bench", load: loadBench}, "exchange_record", reflect.TypeFor[Exchange]()},
+		{object{name: "process", load: loadProcess}, "process_record", reflect.TypeFor[Process]()},
+		{object{name: "process", load: loadProcess}, "proc", reflect.TypeFor[proc]()},
 	}
 	for _, tt := range types {
 		t.Run(tt.name, func(t *testing.T) {

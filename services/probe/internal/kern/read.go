@@ -78,6 +78,22 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 func (k *Kern) sweep() {
 	if p := k.programs["sweep"]; p != nil {
 		_, _ = p.Run(&ebpf.RunOptions{})
+	} else if p := k.programs["sweep_at"]; p != nil {
+		k.sweepEach(p)
+	}
+}
+
+// sweepEach runs a program for each connection, on kernels where it cannot go through them by itself. A key that is deleted
+// meanwhile makes the map begin anew, so there is a bound.
+func (k *Kern) sweepEach(p *ebpf.Program) {
+	var key uint64
+	var keys []uint64
+	m := k.maps["conns_by_addr"]
+	for err := m.NextKey(nil, &key); err == nil && len(keys) < int(m.MaxEntries()); err = m.NextKey(key, &key) {
+		keys = append(keys, key)
+	}
+	for _, key := range keys {
+		_, _ = p.Run(&ebpf.RunOptions{Context: key})
 	}
 }
 

@@ -21,8 +21,9 @@ type tier struct {
 
 // An object is a compiled file of bpf/.
 type object struct {
-	name string
-	load func() (*ebpf.CollectionSpec, error)
+	name   string
+	load   func() (*ebpf.CollectionSpec, error)
+	legacy func() (*ebpf.CollectionSpec, error) // for kernels whose functions may not be handed memory; nil: the same, or not for them
 }
 
 // A hook is a program and the place in the kernel it runs at.
@@ -49,10 +50,11 @@ const (
 
 // tiers returns what Load chooses from, best first.
 func tiers() []tier {
-	process, stored, byAddr := object{"process", loadProcess}, object{"close", loadClose}, object{"close_by_addr", loadClose_by_addr}
+	process, stored := object{name: "process", load: loadProcess}, object{name: "close", load: loadClose}
+	byAddr := object{"close_by_addr", loadClose_by_addr, loadClose_by_addr_legacy}
 	return []tier{{
 		name:    TierBTF,
-		objects: []object{{"btf", loadBtf}, stored, process},
+		objects: []object{{name: "btf", load: loadBtf}, stored, process},
 		hooks: slices.Concat([]hook{
 			{program: "on_send", kind: btfTracepoint, name: "tcp_sendmsg_locked", vital: true, gives: "what is sent"},
 			{program: "on_receive", kind: btfTracepoint, name: "skb_copy_datagram_iovec", vital: true, gives: "what is received"},
@@ -67,15 +69,15 @@ func tiers() []tier {
 		}, closes(btfTracepoint), life()),
 	}, {
 		name:    TierFentry,
-		objects: []object{{"fentry", loadFentry}, stored, process},
+		objects: []object{{name: "fentry", load: loadFentry}, stored, process},
 		hooks:   slices.Concat(messages(trampoline, "tcp_sendmsg_locked"), unixMessages(), closes(btfTracepoint), life()),
 	}, {
 		name:    TierKprobe,
-		objects: []object{{"kprobe", loadKprobe}, byAddr, process},
+		objects: []object{{"kprobe", loadKprobe, loadKprobe_legacy}, byAddr, process},
 		hooks:   slices.Concat(messages(kprobe, "tcp_push"), unixEntries(), closes(rawTracepoint), life()),
 	}, {
 		name:    TierSyscall,
-		objects: []object{{"syscall", loadSyscall}, byAddr, process},
+		objects: []object{{"syscall", loadSyscall, loadSyscall_legacy}, byAddr, process},
 		hooks: slices.Concat([]hook{
 			{program: "on_enter", name: "sys_enter", vital: true, gives: "what is sent"},
 			{program: "on_return", name: "sys_exit", vital: true, gives: "what is received"},
@@ -91,10 +93,10 @@ type extra struct {
 
 func extras() []extra {
 	return []extra{
-		{object{"tls", loadTls}, "plaintext of TLS libraries"},
-		{object{"loop", loadLoop}, "what event loops are at work on"},
-		{object{"sweep", loadSweep}, "exchanges that end with a unix socket's closing"},
-		{object{"golang", loadGolang}, "client requests of Go programs in the trace of what caused them"},
+		{object{"tls", loadTls, loadTls_legacy}, "plaintext of TLS libraries"},
+		{object{name: "loop", load: loadLoop}, "what event loops are at work on"},
+		{object{"sweep", loadSweep, loadSweep_legacy}, "exchanges that end with a unix socket's closing"},
+		{object{"golang", loadGolang, loadGolang_legacy}, "client requests of Go programs in the trace of what caused them"},
 	}
 }
 
@@ -168,7 +170,11 @@ func (h hook) attach(p *ebpf.Program) (link.Link, error) {
 
 // spec returns the object with its settings, and without the maps that none of its programs uses.
 func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
-	spec, err := o.load()
+	load := o.load
+	if o.legacy != nil && (opts.legacy || legacy()) {
+		load = o.legacy
+	}
+	spec, err := load()
 	if err != nil {
 		return nil, fmt.Errorf("read object %s: %w", o.name, err)
 	}

@@ -55,7 +55,7 @@ func trapAt(b *testing.B, address uint64) {
 	if os.Geteuid() != 0 {
 		b.Skip("attaching to a function needs root")
 	}
-	c, err := (object{"bench", loadBench}).spec(Options{RingBytes: minRingBytes()})
+	c, err := (object{name: "bench", load: loadBench}).spec(Options{RingBytes: minRingBytes()})
 	if err != nil {
 		b.Fatal(err)
 	}
