@@ -34,9 +34,9 @@ test-bpf: ## Run the kernel tests; a skipped one fails
 	REQUIRE_BPF=1 go test $(TESTFLAGS) ./services/probe/...
 
 .PHONY: test-kernels
-test-kernels: ## Run the kernel tests of every tier in emulated machines (KERNELS='6.1 6.12 7.2'); an hour
+test-kernels: ## Run the kernel tests of every tier in emulated machines (KERNELS='5.10 6.1 6.12 7.2'); an hour
 	hack/deps kernels
-	hack/test-kernels $(or $(KERNELS),6.1 6.12 7.2)
+	hack/test-kernels $(or $(KERNELS),5.10 6.1 6.12 7.2)
 
 .PHONY: e2e
 e2e: ## Run the end-to-end tests alone
