@@ -29,7 +29,7 @@ static __always_inline struct conn *conn_find(struct sock *sk)
 	blank = bpf_map_lookup_elem(&blank_conn, &zero);
 	if (!blank || (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2))
 		return NULL;
-	if (!c && bpf_map_update_elem(&conns_by_addr, &key, blank, BPF_NOEXIST)) {
+	if (!c && !entry_make(&conns_by_addr, &key, blank, BPF_NOEXIST)) {
 		drop(DROP_CONNECTION_STATE);
 		return NULL;
 	}

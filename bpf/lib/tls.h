@@ -54,7 +54,7 @@ static __always_inline struct tls_socket *tls_socket_make(__u64 sk)
 	blank = bpf_map_lookup_elem(&blank_conn, &zero);
 	if (!blank)
 		return NULL;
-	if (bpf_map_update_elem(&tls_sockets, &sk, blank, BPF_NOEXIST))
+	if (!entry_make(&tls_sockets, &sk, blank, BPF_NOEXIST))
 		drop(DROP_CONNECTION_STATE);
 	return tls_socket_of(sk);
 }
@@ -136,7 +136,7 @@ __noinline int tls_join(__u64 sk, __u64 object, __u32 tgid, __u32 how, __u64 hoo
 	c = bpf_map_lookup_elem(&conns_by_addr, &plain);
 	if (c)
 		exchange_close(c, 0);
-	if (bpf_map_update_elem(&conns_by_addr, &plain, blank, BPF_ANY)) {
+	if (!entry_make(&conns_by_addr, &plain, blank, BPF_ANY)) {
 		drop(DROP_CONNECTION_STATE);
 		return 0;
 	}

@@ -136,7 +136,7 @@ static __always_inline struct conn *unix_new(struct sock *sk)
 	if (c && c->inode != inode)
 		bpf_map_delete_elem(&conns_by_addr, &key);
 	if (blank)
-		bpf_map_update_elem(&conns_by_addr, &key, blank, BPF_NOEXIST);
+		entry_make(&conns_by_addr, &key, blank, BPF_NOEXIST);
 	c = bpf_map_lookup_elem(&conns_by_addr, &key);
 	if (!c) {
 		drop(DROP_CONNECTION_STATE);
