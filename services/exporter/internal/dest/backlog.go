@@ -4,6 +4,7 @@ package dest
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,21 +28,31 @@ func (b *backlog) saw(records int) {
 	b.records.Add(int64(records))
 }
 
-// watch looks at the backlog of d until ctx ends.
-func (b *backlog) watch(ctx context.Context, d *destination) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		// An error is that of a bus that is away, which says so itself.
-		if at, err := d.bus.Position(ctx, d.root.OutStream(d.name).Name, durable); err == nil {
-			d.metrics.pending.WithLabelValues(d.name).Set(float64(at.Pending) + float64(at.Unacked))
-			d.metrics.drop(reasonExpired, b.lost(at))
+// watch looks at the backlog of d until ctx ends. It has looked once when it returns, before anything is taken: what was lost
+// meanwhile does not show any more once the rest is delivered.
+func (b *backlog) watch(ctx context.Context, d *destination) (wait func()) {
+	b.look(ctx, d)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				b.look(ctx, d)
+			case <-ctx.Done():
+				return
+			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+	})
+	return watching.Wait
+}
+
+func (b *backlog) look(ctx context.Context, d *destination) {
+	// An error is that of a bus that is away, which says so itself, or of a consumer that is about to be made.
+	if at, err := d.bus.Position(ctx, d.root.OutStream(d.name).Name, durable); err == nil {
+		d.metrics.pending.WithLabelValues(d.name).Set(float64(at.Pending) + float64(at.Unacked))
+		d.metrics.drop(reasonExpired, b.lost(at))
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -116,9 +115,7 @@ func (d *destination) consume(ctx context.Context, to sink) error {
 		DeadSubject: func(reason string) string { return d.root.Dead(stage, reason) },
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() { backlog.watch(ctx, d) })
-	defer watching.Wait()
+	defer backlog.watch(ctx, d)()
 	defer cancel()
 	return d.bus.Consume(ctx, spec, func(attempt context.Context, m *bus.Delivery) error {
 		backlog.saw(m.Items())
