@@ -18,7 +18,20 @@ type Stream struct {
 	Duplicates time.Duration
 	Replicas   int
 	DiscardNew bool // refuse new messages instead of dropping the oldest
+	// Metadata is what those who come later must know; nil leaves what there is. See the Meta constants.
+	Metadata map[string]string
+	// Given tells that somebody asked for these limits. Otherwise they are for a stream that is made, and one that exists keeps its own.
+	Given bool
 }
+
+// Keys of Stream.Metadata. A stream outlives the declaration of its destination, so what is to become of it is written there.
+const (
+	MetaDestination  = "busbar.destination"   // name of the destination
+	MetaExporter     = "busbar.exporter"      // name of its exporter, such as otlp_http
+	MetaOnRemove     = "busbar.on-remove"     // drain, keep or discard
+	MetaDrainTimeout = "busbar.drain-timeout" // Go duration
+	MetaRemoved      = "busbar.removed"       // when it was seen that nobody declares the destination, RFC 3339; absent while someone does
+)
 
 const (
 	mib = 1 << 20

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +27,14 @@ type StreamSpec struct {
 	Duplicates time.Duration // window in which an ID is stored once; zero: two minutes, at most MaxAge
 	Replicas   int           // at least; zero: one
 	DiscardNew bool          // when full, refuse new messages with ErrFull instead of dropping the oldest
+	// Metadata takes the place of what a stream has under keys that begin with "busbar."; nil leaves it.
+	Metadata map[string]string
+	// Given has MaxBytes and MaxAge put in force. Otherwise they are for a stream that is made, and one that exists keeps its own.
+	Given bool
 }
+
+// metaPrefix begins the keys of metadata that are ours.
+const metaPrefix = "busbar."
 
 const (
 	defaultDuplicates = 2 * time.Minute
@@ -97,13 +105,17 @@ func (b *Bus) ensureStream(ctx context.Context, spec StreamSpec) error {
 // config is what a stream with the settings cfg is to have. What a spec does not tell, such as placement and compression, stays
 // as whoever runs NATS has set it, and so do more replicas than it asks for.
 func (s StreamSpec) config(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	made := cfg.Name == ""
 	cfg.Name, cfg.Subjects = s.Name, s.Subjects
 	cfg.Retention, cfg.Storage, cfg.AllowDirect = jetstream.LimitsPolicy, jetstream.FileStorage, true
 	cfg.Replicas = max(cfg.Replicas, s.Replicas, 1)
-	cfg.MaxAge = s.MaxAge
-	if cfg.MaxBytes = s.MaxBytes; cfg.MaxBytes == 0 {
-		cfg.MaxBytes = -1
+	if made || s.Given {
+		cfg.MaxAge, cfg.MaxBytes = s.MaxAge, s.MaxBytes
+		if s.MaxBytes == 0 {
+			cfg.MaxBytes = -1
+		}
 	}
+	cfg.Metadata = s.metadata(cfg.Metadata)
 	if cfg.Duplicates = s.Duplicates; cfg.Duplicates == 0 {
 		cfg.Duplicates = defaultDuplicates
 	}
@@ -115,6 +127,20 @@ func (s StreamSpec) config(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 		cfg.Discard = jetstream.DiscardNew
 	}
 	return cfg
+}
+
+// metadata is what a stream with some metadata is to have.
+func (s StreamSpec) metadata(has map[string]string) map[string]string {
+	if s.Metadata == nil {
+		return has
+	}
+	want := maps.Clone(s.Metadata)
+	for key, value := range has {
+		if !strings.HasPrefix(key, metaPrefix) {
+			want[key] = value
+		}
+	}
+	return want
 }
 
 // retryable tells whether an attempt at the JetStream API may succeed later.

@@ -301,8 +301,30 @@ func TestProvision(t *testing.T) {
 		got.Metadata = nil // the server's
 		want := got
 		want.Description, want.Compression, want.MaxMsgSize = "ours", jetstream.S2Compression, 9000
-		want.Subjects, want.MaxBytes, want.MaxAge = []string{"k.a", "k.b"}, 1<<20, 0
+		want.Subjects, want.MaxBytes, want.MaxAge = []string{"k.a", "k.b"}, -1, time.Hour
 		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("limits that are given are put in force", func(t *testing.T) {
+		for _, size := range []int64{1 << 20, 2 << 20} {
+			provision(t, b, bus.StreamSpec{Name: "L", Subjects: []string{"l.a"}, MaxBytes: size, MaxAge: time.Hour, Given: true})
+			if got := s.EditStream(t, "L", nil); got.MaxBytes != size || got.MaxAge != time.Hour {
+				t.Errorf("%d bytes, %v", got.MaxBytes, got.MaxAge)
+			}
+		}
+	})
+	t.Run("metadata of ours is replaced, that of others stays", func(t *testing.T) {
+		spec := bus.StreamSpec{Name: "M", Subjects: []string{"m.a"}, Metadata: map[string]string{"busbar.a": "1", "busbar.b": "2"}}
+		provision(t, b, spec)
+		s.EditStream(t, "M", func(c *jetstream.StreamConfig) { c.Metadata["theirs"] = "x" })
+		spec.Metadata = map[string]string{"busbar.b": "3"}
+		provision(t, b, spec)
+		spec.Metadata = nil
+		provision(t, b, spec)
+		got := s.EditStream(t, "M", nil).Metadata
+		maps.DeleteFunc(got, func(key, _ string) bool { return strings.HasPrefix(key, "_nats") })
+		if diff := cmp.Diff(map[string]string{"busbar.b": "3", "theirs": "x"}, got); diff != "" {
 			t.Error(diff)
 		}
 	})

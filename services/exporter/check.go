@@ -37,6 +37,7 @@ func (c Config) check(set *config.Set) config.Faults {
 	for _, r := range set.Of(configv1.KindDestination) {
 		settings, bad := dest.Read(r)
 		faults = append(faults, bad...)
+		retention(r, func(path, reason string) { faults = append(faults, r.Fault("spec."+path, "%s", reason)) })
 		if flags[r.Name] {
 			faults = append(faults, r.Fault("metadata.name", "a flag of this process has a destination %q already: choose another name", r.Name))
 		}

@@ -117,9 +117,15 @@ func (c Config) wanted(set *config.Set) map[string]dest.Wanted {
 	}
 	for _, r := range set.Of(configv1.KindDestination) {
 		settings, _ := dest.Read(r)
-		want[r.Name] = dest.Wanted{Settings: settings}
+		want[r.Name] = dest.Wanted{Settings: settings, Retention: retention(r, func(string, string) {})}
 	}
 	return want
+}
+
+// retention is how the stream of a declared destination is kept.
+func retention(r *config.Resource, report func(path, reason string)) configv1.Retention {
+	spec, _ := r.Spec.(*configv1.Destination) // nil has no settings
+	return spec.Retention(report)
 }
 
 // beat returns what makes the payload of a heartbeat.

@@ -199,7 +199,7 @@ func TestExpiredMessagesAreCounted(t *testing.T) {
 	}
 	// While nobody reads, the stream gets too small for what comes.
 	l.publish("d", subject.Traces, 5, 50, spans(t))
-	stream.MaxBytes = 2000
+	stream.MaxBytes, stream.Given = 2000, true
 	if err := l.bus.Provision(t.Context(), bus.StreamSpec(stream)); err != nil {
 		t.Fatal(err)
 	}

@@ -195,7 +195,7 @@ func (r *router) retry(ctx context.Context) error {
 func (r *router) provision(ctx context.Context, p *plan.Plan) error {
 	var specs []bus.StreamSpec
 	for _, d := range p.Destinations() {
-		specs = append(specs, bus.StreamSpec(r.Root.OutStream(d)))
+		specs = append(specs, bus.StreamSpec(p.Stream(r.Root, d)))
 	}
 	err := r.bus.Provision(ctx, specs...)
 	if err != nil {

@@ -413,7 +413,7 @@ func TestExpiredIsCounted(t *testing.T) {
 	for range 20 {
 		f.publish(t, spans(t, "shop", 1))
 	}
-	stream.MaxBytes = 1000
+	stream.MaxBytes, stream.Given = 1000, true
 	if err := f.Provision(t.Context(), bus.StreamSpec(stream)); err != nil {
 		t.Fatal(err)
 	}

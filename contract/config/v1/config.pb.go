@@ -137,6 +137,58 @@ func (RouteRules_Unmatched) EnumDescriptor() ([]byte, []int) {
 	return file_config_v1_config_proto_rawDescGZIP(), []int{2, 0}
 }
 
+type Destination_OnRemove int32
+
+const (
+	Destination_ON_REMOVE_UNSPECIFIED Destination_OnRemove = 0 // as drain
+	Destination_ON_REMOVE_DRAIN       Destination_OnRemove = 1 // what waits is delivered, within drain_timeout; then the stream is deleted
+	Destination_ON_REMOVE_KEEP        Destination_OnRemove = 2 // the stream stays
+	Destination_ON_REMOVE_DISCARD     Destination_OnRemove = 3 // the stream is deleted with what waits
+)
+
+// Enum value maps for Destination_OnRemove.
+var (
+	Destination_OnRemove_name = map[int32]string{
+		0: "ON_REMOVE_UNSPECIFIED",
+		1: "ON_REMOVE_DRAIN",
+		2: "ON_REMOVE_KEEP",
+		3: "ON_REMOVE_DISCARD",
+	}
+	Destination_OnRemove_value = map[string]int32{
+		"ON_REMOVE_UNSPECIFIED": 0,
+		"ON_REMOVE_DRAIN":       1,
+		"ON_REMOVE_KEEP":        2,
+		"ON_REMOVE_DISCARD":     3,
+	}
+)
+
+func (x Destination_OnRemove) Enum() *Destination_OnRemove {
+	p := new(Destination_OnRemove)
+	*p = x
+	return p
+}
+
+func (x Destination_OnRemove) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Destination_OnRemove) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[2].Descriptor()
+}
+
+func (Destination_OnRemove) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[2]
+}
+
+func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Destination_OnRemove.Descriptor instead.
+func (Destination_OnRemove) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 0}
+}
+
 // Instrumentation says which processes probes observe. Without any, probes observe every process with sockets.
 type Instrumentation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -786,7 +838,12 @@ type Destination struct {
 	//	*Destination_Grpc
 	//	*Destination_GrpcAlias
 	//	*Destination_Prometheus
-	Exporter      isDestination_Exporter `protobuf_oneof:"exporter"`
+	Exporter isDestination_Exporter `protobuf_oneof:"exporter"`
+	Queue    *Queue                 `protobuf:"bytes,40,opt,name=queue,proto3" json:"queue,omitempty"`
+	// What becomes of the stream when the destination is no longer declared.
+	OnRemove Destination_OnRemove `protobuf:"varint,41,opt,name=on_remove,json=onRemove,proto3,enum=busbar.config.v1.Destination_OnRemove" json:"on_remove,omitempty"`
+	// How long draining may take before what is left is discarded. Go duration; none means ten minutes.
+	DrainTimeout  string `protobuf:"bytes,42,opt,name=drain_timeout,json=drainTimeout,proto3" json:"drain_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -873,6 +930,27 @@ func (x *Destination) GetPrometheus() *structpb.Struct {
 	return nil
 }
 
+func (x *Destination) GetQueue() *Queue {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+func (x *Destination) GetOnRemove() Destination_OnRemove {
+	if x != nil {
+		return x.OnRemove
+	}
+	return Destination_ON_REMOVE_UNSPECIFIED
+}
+
+func (x *Destination) GetDrainTimeout() string {
+	if x != nil {
+		return x.DrainTimeout
+	}
+	return ""
+}
+
 type isDestination_Exporter interface {
 	isDestination_Exporter()
 }
@@ -906,6 +984,79 @@ func (*Destination_Grpc) isDestination_Exporter() {}
 func (*Destination_GrpcAlias) isDestination_Exporter() {}
 
 func (*Destination_Prometheus) isDestination_Exporter() {}
+
+// Queue is the stream of a destination, where what it has not taken yet waits. When a limit is reached the oldest message goes.
+type Queue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes on disk: "512MiB", "10GiB", "20GB". None means 2GiB.
+	MaxBytes string `protobuf:"bytes,1,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	// How long a message is kept. Go duration; none means 24h.
+	MaxAge string `protobuf:"bytes,2,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// Copies that a cluster of NATS servers keeps, at least. None means one.
+	Replicas uint32 `protobuf:"varint,3,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Attempts at the same time, of each exporter process. None means what suits the exporter.
+	Concurrency   uint32 `protobuf:"varint,4,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Queue) Reset() {
+	*x = Queue{}
+	mi := &file_config_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Queue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Queue) ProtoMessage() {}
+
+func (x *Queue) ProtoReflect() protoreflect.Message {
+	mi := &file_config_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Queue.ProtoReflect.Descriptor instead.
+func (*Queue) Descriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Queue) GetMaxBytes() string {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return ""
+}
+
+func (x *Queue) GetMaxAge() string {
+	if x != nil {
+		return x.MaxAge
+	}
+	return ""
+}
+
+func (x *Queue) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *Queue) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
 
 var File_config_v1_config_proto protoreflect.FileDescriptor
 
@@ -974,7 +1125,7 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"\x05ratio\x18\x01 \x01(\x01R\x05ratio\x12\x1f\n" +
 	"\vkeep_errors\x18\x02 \x01(\bR\n" +
 	"keepErrors\x12(\n" +
-	"\x10keep_slower_than\x18\x03 \x01(\tR\x0ekeepSlowerThan\"\xaa\x02\n" +
+	"\x10keep_slower_than\x18\x03 \x01(\tR\x0ekeepSlowerThan\"\xaa\x04\n" +
 	"\vDestination\x122\n" +
 	"\x04http\x18\x01 \x01(\v2\x17.google.protobuf.StructH\x00R\totlp_http\x127\n" +
 	"\n" +
@@ -984,9 +1135,22 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"grpc_alias\x18\x04 \x01(\v2\x17.google.protobuf.StructH\x00R\x04otlp\x129\n" +
 	"\n" +
 	"prometheus\x18\x05 \x01(\v2\x17.google.protobuf.StructH\x00R\n" +
-	"prometheusB\n" +
+	"prometheus\x12-\n" +
+	"\x05queue\x18( \x01(\v2\x17.busbar.config.v1.QueueR\x05queue\x12C\n" +
+	"\ton_remove\x18) \x01(\x0e2&.busbar.config.v1.Destination.OnRemoveR\bonRemove\x12#\n" +
+	"\rdrain_timeout\x18* \x01(\tR\fdrainTimeout\"e\n" +
+	"\bOnRemove\x12\x19\n" +
+	"\x15ON_REMOVE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fON_REMOVE_DRAIN\x10\x01\x12\x12\n" +
+	"\x0eON_REMOVE_KEEP\x10\x02\x12\x15\n" +
+	"\x11ON_REMOVE_DISCARD\x10\x03B\n" +
 	"\n" +
-	"\bexporterB6Z4github.com/busbar/busbar/contract/config/v1;configv1b\x06proto3"
+	"\bexporter\"{\n" +
+	"\x05Queue\x12\x1b\n" +
+	"\tmax_bytes\x18\x01 \x01(\tR\bmaxBytes\x12\x17\n" +
+	"\amax_age\x18\x02 \x01(\tR\x06maxAge\x12\x1a\n" +
+	"\breplicas\x18\x03 \x01(\rR\breplicas\x12 \n" +
+	"\vconcurrency\x18\x04 \x01(\rR\vconcurrencyB6Z4github.com/busbar/busbar/contract/config/v1;configv1b\x06proto3"
 
 var (
 	file_config_v1_config_proto_rawDescOnce sync.Once
@@ -1000,43 +1164,47 @@ func file_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_config_v1_config_proto_rawDescData
 }
 
-var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_config_v1_config_proto_goTypes = []any{
 	(Instrumentation_Sdk)(0),  // 0: busbar.config.v1.Instrumentation.Sdk
 	(RouteRules_Unmatched)(0), // 1: busbar.config.v1.RouteRules.Unmatched
-	(*Instrumentation)(nil),   // 2: busbar.config.v1.Instrumentation
-	(*ProcessSelector)(nil),   // 3: busbar.config.v1.ProcessSelector
-	(*RouteRules)(nil),        // 4: busbar.config.v1.RouteRules
-	(*Pipeline)(nil),          // 5: busbar.config.v1.Pipeline
-	(*Step)(nil),              // 6: busbar.config.v1.Step
-	(*Filter)(nil),            // 7: busbar.config.v1.Filter
-	(*Transform)(nil),         // 8: busbar.config.v1.Transform
-	(*Redact)(nil),            // 9: busbar.config.v1.Redact
-	(*Sample)(nil),            // 10: busbar.config.v1.Sample
-	(*Destination)(nil),       // 11: busbar.config.v1.Destination
-	(*structpb.Struct)(nil),   // 12: google.protobuf.Struct
+	(Destination_OnRemove)(0), // 2: busbar.config.v1.Destination.OnRemove
+	(*Instrumentation)(nil),   // 3: busbar.config.v1.Instrumentation
+	(*ProcessSelector)(nil),   // 4: busbar.config.v1.ProcessSelector
+	(*RouteRules)(nil),        // 5: busbar.config.v1.RouteRules
+	(*Pipeline)(nil),          // 6: busbar.config.v1.Pipeline
+	(*Step)(nil),              // 7: busbar.config.v1.Step
+	(*Filter)(nil),            // 8: busbar.config.v1.Filter
+	(*Transform)(nil),         // 9: busbar.config.v1.Transform
+	(*Redact)(nil),            // 10: busbar.config.v1.Redact
+	(*Sample)(nil),            // 11: busbar.config.v1.Sample
+	(*Destination)(nil),       // 12: busbar.config.v1.Destination
+	(*Queue)(nil),             // 13: busbar.config.v1.Queue
+	(*structpb.Struct)(nil),   // 14: google.protobuf.Struct
 }
 var file_config_v1_config_proto_depIdxs = []int32{
-	3,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
-	3,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
+	4,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
+	4,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
 	0,  // 2: busbar.config.v1.Instrumentation.sdk:type_name -> busbar.config.v1.Instrumentation.Sdk
 	1,  // 3: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
-	6,  // 4: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
-	7,  // 5: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
-	8,  // 6: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
-	9,  // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
-	10, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
-	12, // 9: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	12, // 10: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	12, // 11: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	12, // 12: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	12, // 13: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 4: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
+	8,  // 5: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
+	9,  // 6: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
+	10, // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
+	11, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
+	14, // 9: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	14, // 10: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	14, // 11: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	14, // 12: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	14, // 13: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	13, // 14: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	2,  // 15: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -1062,8 +1230,8 @@ func file_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_config_v1_config_proto_rawDesc), len(file_config_v1_config_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   10,
+			NumEnums:      3,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/services/exporter/internal/otlp"
@@ -41,6 +42,7 @@ const (
 type destination struct {
 	name      string
 	settings  Settings
+	retention configv1.Retention
 	bus       *bus.Bus
 	root      subject.Root
 	userAgent string
@@ -82,7 +84,7 @@ func (d *destination) serve(ctx context.Context) (opened bool, err error) {
 		return false, err
 	}
 	// The stream is there before the back end is: what it misses meanwhile waits.
-	if err := d.bus.Provision(ctx, bus.StreamSpec(d.root.OutStream(d.name)), bus.StreamSpec(d.root.DeadStream())); err != nil {
+	if err := d.bus.Provision(ctx, bus.StreamSpec(d.retention.Stream(d.root, d.name)), bus.StreamSpec(d.root.DeadStream())); err != nil {
 		return false, err
 	}
 	sink, err := exporter.open(ctx, d.userAgent, d.log)
@@ -111,7 +113,7 @@ func (d *destination) consume(ctx context.Context, to sink) error {
 	gate, backlog := newGate(), new(backlog)
 	spec := bus.ConsumerSpec{
 		Stream: d.root.OutStream(d.name).Name, Durable: durable, Stage: stage,
-		Workers: to.workers(), AckWait: ackWait, MaxAckPending: maxAckPending, DrainTimeout: drain,
+		Workers: d.workers(to), AckWait: ackWait, MaxAckPending: maxAckPending, DrainTimeout: drain,
 		DeadSubject: func(reason string) string { return d.root.Dead(stage, reason) },
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -121,6 +123,14 @@ func (d *destination) consume(ctx context.Context, to sink) error {
 		backlog.saw(m.Items())
 		return d.deliver(attempt, ctx, gate, to, m)
 	})
+}
+
+// workers is how many attempts may run at the same time. What takes one at a time cannot be asked for more.
+func (d *destination) workers(to sink) int {
+	if n := to.workers(); n == 1 || d.retention.Concurrency == 0 {
+		return n
+	}
+	return d.retention.Concurrency
 }
 
 // deliver makes one attempt with one message, when the gate lets it. It waits at the gate no longer than the running context,

@@ -12,14 +12,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/bus"
 )
 
 // Wanted is a destination that shall run.
 type Wanted struct {
-	Settings Settings
-	Required bool // if it cannot be opened at the first try, all of it ends; otherwise it is tried for ever
+	Settings  Settings
+	Retention configv1.Retention
+	Required  bool // if it cannot be opened at the first try, all of it ends; otherwise it is tried for ever
 }
 
 // Manager runs the destinations that are wanted, each beside the others. Fill in the exported fields before Run.
@@ -100,7 +102,7 @@ func (m *Manager) want(ctx context.Context, g *errgroup.Group, name string, w Wa
 		previous, r.state = old.done, old.state
 	}
 	d := &destination{
-		name: name, settings: w.Settings, bus: m.Bus, root: m.Root, userAgent: m.UserAgent, log: log, metrics: m.Metrics, state: r.state,
+		name: name, settings: w.Settings, retention: w.Retention, bus: m.Bus, root: m.Root, userAgent: m.UserAgent, log: log, metrics: m.Metrics, state: r.state,
 	}
 	g.Go(func() error {
 		defer close(r.done)

@@ -31,12 +31,15 @@ func Compile(set *config.Set, always []Unconditional) (*Plan, config.Faults) {
 	}
 	c := compiler{
 		language: language,
-		plan:     &Plan{routes: map[subject.Signal][]*route{}},
+		plan:     &Plan{routes: map[subject.Signal][]*route{}, retention: map[string]configv1.Retention{}},
 		takes:    map[string][]subject.Signal{},
 	}
 	for _, d := range set.Of(configv1.KindDestination) {
 		if spec, ok := d.Spec.(*configv1.Destination); ok {
 			c.takes[d.Name] = takes(spec)
+			c.plan.retention[d.Name] = spec.Retention(func(path, reason string) {
+				c.faults = append(c.faults, d.Fault("spec."+path, "%s", reason))
+			})
 		}
 	}
 	pipelines := set.Of(configv1.KindPipeline)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 
+	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/services/router/internal/pipeline"
 )
@@ -18,6 +19,7 @@ import (
 type Plan struct {
 	routes       map[subject.Signal][]*route
 	destinations []string
+	retention    map[string]configv1.Retention // of declared destinations
 	pipelines    int
 	skipped      []Skip
 }
@@ -73,6 +75,11 @@ type Skip struct {
 
 // Destinations returns the names of the destinations that the plan has a way to, sorted.
 func (p *Plan) Destinations() []string { return p.destinations }
+
+// Stream returns the stream of a destination, as its resource wants it.
+func (p *Plan) Stream(root subject.Root, destination string) subject.Stream {
+	return p.retention[destination].Stream(root, destination)
+}
 
 // Pipelines returns the number of declared pipelines.
 func (p *Plan) Pipelines() int { return p.pipelines }
