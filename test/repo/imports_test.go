@@ -22,17 +22,25 @@ type home struct {
 
 // homes keeps each foreign API in one place, so that changing to another one, or to its next version, is a local change.
 func homes() []home {
-	return []home{
+	all := []home{
 		{"github.com/nats-io/", []string{"kit/bus"}, "kit/bus owns the bus: delivery rules hold only if everybody goes through it"},
 		{"github.com/cilium/ebpf", []string{"services/probe/internal/kern"}, "kern owns the kernel side: hooks, maps and records change together"},
 		{"go.yaml.in/yaml", []string{"kit/config"}, "kit/config owns YAML: every fault has a position and unknown keys are refused"},
 		{"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl", []string{"services/router/internal/ottl"}, "OTTL's API changes with every release: one package follows it"},
-		{"google.golang.org/grpc", []string{"services/exporter/internal/otlp"}, "only the exporter talks to back ends"},
+		{"google.golang.org/grpc", []string{"services/exporter/internal/otlp", "kit/collector"}, "only the exporter talks to back ends"},
 		{"k8s.io/", []string{"services/enricher"}, "only the enricher talks to Kubernetes"},
-		{"go.opentelemetry.io/collector/pdata", []string{"services/enricher", "services/router", "services/exporter", "cmd/busbar"}, "probes and shared modules know no OTLP"},
+		{"go.opentelemetry.io/collector/pdata", []string{"services/enricher", "services/router", "services/exporter", "cmd/busbar", "kit/collector"}, "probes and shared modules know no OTLP"},
+		{module + "kit/collector", []string{"kit/collector", "services/router", "services/exporter"}, "hosted components are for the router and the exporter: others do not link them"},
 		{"os/signal", []string{"kit/run"}, "kit/run owns the life of a process"},
 		{"os/exec", []string{"test"}, "Busbar starts no other program"},
 	}
+	for _, api := range []string{"component", "confmap", "consumer", "exporter", "extension", "pipeline", "processor"} {
+		all = append(all, home{
+			"go.opentelemetry.io/collector/" + api, []string{"kit/collector", "services/router/internal/ottl"},
+			"kit/collector owns the component APIs: they change with every release",
+		})
+	}
+	return all
 }
 
 // contractMay is what contract imports besides the standard library.
@@ -123,6 +131,10 @@ func TestFence(t *testing.T) {
 		{"services/router/router.go", module + "services/exporter", false},
 		{"services/router/router_test.go", module + "services/exporter", false},
 		{"services/router/router_test.go", "github.com/nats-io/nats.go", true},
+		{"services/router/router.go", module + "kit/collector", true},
+		{"services/router/router.go", "go.opentelemetry.io/collector/processor", false},
+		{"services/enricher/enricher.go", module + "kit/collector/exporters", false},
+		{"kit/collector/host.go", "go.opentelemetry.io/collector/component", true},
 		{"services/probe/probe.go", "github.com/cilium/ebpf", false},
 		{"services/probe/internal/kern/load.go", "github.com/cilium/ebpf", true},
 		{"services/probe/agent.go", "go.opentelemetry.io/collector/pdata/ptrace", false},
