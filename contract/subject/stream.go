@@ -21,7 +21,8 @@ type Stream struct {
 	// Metadata is what those who come later must know; nil leaves what there is. See the Meta constants.
 	Metadata map[string]string
 	// Given tells that somebody asked for these limits. Otherwise they are for a stream that is made, and one that exists keeps its own.
-	Given bool
+	Given      bool
+	PerSubject int64 // messages kept on one subject, the newest; zero: no limit
 }
 
 // Keys of Stream.Metadata. A stream outlives the declaration of its destination, so what is to become of it is written there.
@@ -56,6 +57,15 @@ func (r Root) OutStream(destination string) Stream {
 	return Stream{
 		Name: r.stream("OUT_" + Token(destination)), Subjects: []string{string(r) + ".out." + Token(destination) + ".>"},
 		MaxBytes: 2 * gib, MaxAge: 24 * time.Hour, Duplicates: duplicates, Replicas: 1,
+	}
+}
+
+// StateStream keeps what the exporters of a destination have to know of each other and of its past: the newest message on each
+// subject, without a limit of age. Dropping one would be forgetting a part, so it refuses when full.
+func (r Root) StateStream(destination string) Stream {
+	return Stream{
+		Name: r.stream("STATE_" + Token(destination)), Subjects: []string{string(r) + ".state." + Token(destination) + ".>"},
+		MaxBytes: 512 * mib, Duplicates: duplicates, Replicas: 1, DiscardNew: true, PerSubject: 1,
 	}
 }
 

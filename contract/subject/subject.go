@@ -47,6 +47,9 @@ const (
 	SchemaTraces    = "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest"
 	SchemaMetrics   = "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
 	SchemaLogs      = "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest"
+	SchemaOwners    = "busbar.state.v1.Owners"
+	SchemaShard     = "busbar.state.v1.Shard"
+	SchemaPart      = "busbar.state.v1.Part"
 )
 
 // Schema returns the payload schema of a signal.
@@ -102,6 +105,21 @@ func (r Root) OTLP(s Signal, tenant, namespace, service string) string {
 // Out is where data waits for one destination: <root>.out.<destination>.<signal>.<shard>.
 func (r Root) Out(destination string, s Signal, shard int) string {
 	return string(r) + ".out." + Token(destination) + "." + string(s) + "." + strconv.Itoa(shard)
+}
+
+// Owners is where the exporters of a destination agree on who owns which shard: <root>.state.<destination>.owners.
+func (r Root) Owners(destination string) string {
+	return string(r) + ".state." + Token(destination) + ".owners"
+}
+
+// ShardState is where the owner of a shard keeps its place in the stream: <root>.state.<destination>.<shard>.
+func (r Root) ShardState(destination string, shard int) string {
+	return string(r) + ".state." + Token(destination) + "." + strconv.Itoa(shard)
+}
+
+// SeriesState is where the owner of a shard keeps a part of its series: <root>.state.<destination>.<shard>.<part>.
+func (r Root) SeriesState(destination string, shard, part int) string {
+	return r.ShardState(destination, shard) + "." + strconv.Itoa(part)
 }
 
 // Dead is where a message goes that can never be processed: <root>.dead.<service>.<reason>.

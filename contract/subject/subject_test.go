@@ -72,11 +72,13 @@ func TestEveryStreamTakesItsSubjects(t *testing.T) {
 	t.Parallel()
 	r := Root("acme")
 	for subject, stream := range map[string]Stream{
-		r.RawExchange("n1"):         r.RawStream(),
-		r.RawProcess("n1"):          r.RawStream(),
-		r.OTLP(Logs, "t", "n", "s"): r.OTLPStream(),
-		r.Out("my-dest", Traces, 3): r.OutStream("my-dest"),
-		r.Dead("router", "ottl"):    r.DeadStream(),
+		r.RawExchange("n1"):            r.RawStream(),
+		r.RawProcess("n1"):             r.RawStream(),
+		r.OTLP(Logs, "t", "n", "s"):    r.OTLPStream(),
+		r.Out("my-dest", Traces, 3):    r.OutStream("my-dest"),
+		r.Dead("router", "ottl"):       r.DeadStream(),
+		r.Owners("my-dest"):            r.StateStream("my-dest"),
+		r.SeriesState("my-dest", 3, 0): r.StateStream("my-dest"),
 	} {
 		prefix := strings.TrimSuffix(stream.Subjects[0], ">")
 		if !strings.HasPrefix(subject, prefix) || !strings.HasPrefix(stream.Name, "ACME_") {

@@ -22,6 +22,9 @@ const (
 // codeHeaderTooLarge means that the headers of a message are longer than a stream can note down, 64 KiB.
 const codeHeaderTooLarge jetstream.ErrorCode = 10097
 
+// codeWrongSequence is JSErrCodeStreamWrongLastSequence of a replicated stream.
+const codeWrongSequence jetstream.ErrorCode = 10164
+
 // classify gives an error of the JetStream API the meaning that callers branch on.
 func classify(api *jetstream.APIError) error {
 	switch api.ErrorCode {
@@ -29,6 +32,8 @@ func classify(api *jetstream.APIError) error {
 		return fmt.Errorf("%w: %s", ErrFull, api.Description)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum, codeHeaderTooLarge:
 		return fmt.Errorf("%w: %s", ErrTooLarge, api.Description)
+	case jetstream.JSErrCodeStreamWrongLastSequence, codeWrongSequence:
+		return fmt.Errorf("%w: %s", ErrConflict, api.Description)
 	}
 	return api
 }

@@ -94,11 +94,7 @@ func (b *Bus) replay(ctx context.Context, stream, filter string, fn func(*Delive
 			return nil
 		}
 		sequence = m.Sequence
-		err = fn(&Delivery{
-			Subject: m.Subject, Stream: stream, Sequence: m.Sequence, Time: m.Time, Attempt: 1,
-			msg: &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data},
-		})
-		if err != nil {
+		if err := fn(stored(stream, m)); err != nil {
 			return err
 		}
 	}

@@ -110,7 +110,7 @@ func TestParseAck(t *testing.T) {
 		{"not an acknowledgement", `{}`, errAny},
 		{"garbage", `garbage`, errAny},
 	} {
-		err := parseAck([]byte(tt.body))
+		_, err := parseAck([]byte(tt.body))
 		if (err == nil) != (tt.want == nil) || tt.want != nil && !errors.Is(tt.want, errAny) && !errors.Is(err, tt.want) {
 			t.Errorf("%s: got %v", tt.name, err)
 		}

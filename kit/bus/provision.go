@@ -30,7 +30,8 @@ type StreamSpec struct {
 	// Metadata takes the place of what a stream has under keys that begin with "busbar."; nil leaves it.
 	Metadata map[string]string
 	// Given has MaxBytes and MaxAge put in force. Otherwise they are for a stream that is made, and one that exists keeps its own.
-	Given bool
+	Given      bool
+	PerSubject int64 // messages kept on one subject, the newest; zero: no limit. Such a stream is state: see [Bus.Put]
 }
 
 // metaPrefix begins the keys of metadata that are ours.
@@ -107,7 +108,11 @@ func (b *Bus) ensureStream(ctx context.Context, spec StreamSpec) error {
 func (s StreamSpec) config(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 	made := cfg.Name == ""
 	cfg.Name, cfg.Subjects = s.Name, s.Subjects
-	cfg.Retention, cfg.Storage, cfg.AllowDirect = jetstream.LimitsPolicy, jetstream.FileStorage, true
+	cfg.Retention, cfg.Storage = jetstream.LimitsPolicy, jetstream.FileStorage
+	cfg.AllowDirect = s.PerSubject == 0 // a replica that lags would answer with state that is no more
+	if cfg.MaxMsgsPerSubject = s.PerSubject; s.PerSubject == 0 {
+		cfg.MaxMsgsPerSubject = -1
+	}
 	cfg.Replicas = max(cfg.Replicas, s.Replicas, 1)
 	if made || s.Given {
 		cfg.MaxAge, cfg.MaxBytes = s.MaxAge, s.MaxBytes

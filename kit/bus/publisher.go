@@ -220,7 +220,7 @@ func (w *publisher) onAck(m *nats.Msg) {
 		w.orphan(p)
 		return
 	}
-	err = parseAck(m.Data)
+	_, err = parseAck(m.Data)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && passing(api) {
 		w.retry(p, err)
 		return
@@ -313,20 +313,21 @@ func (w *publisher) close(timeout time.Duration) {
 	}
 }
 
-// parseAck returns nil for the acknowledgement of a stream, which may also say that it has the message already.
-func parseAck(data []byte) error {
+// parseAck returns the sequence in the acknowledgement of a stream, which may also say that it has the message already.
+func parseAck(data []byte) (sequence uint64, err error) {
 	var ack struct {
-		Stream string              `json:"stream"`
-		Error  *jetstream.APIError `json:"error"`
+		Stream   string              `json:"stream"`
+		Sequence uint64              `json:"seq"`
+		Error    *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(data, &ack); err != nil {
-		return fmt.Errorf("parse acknowledgement: %w", err)
+		return 0, fmt.Errorf("parse acknowledgement: %w", err)
 	}
 	if ack.Error != nil {
-		return classify(ack.Error)
+		return 0, classify(ack.Error)
 	}
 	if ack.Stream == "" {
-		return errors.New("parse acknowledgement: it names no stream")
+		return 0, errors.New("parse acknowledgement: it names no stream")
 	}
-	return nil
+	return ack.Sequence, nil
 }

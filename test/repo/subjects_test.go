@@ -26,7 +26,10 @@ func TestSubjectsPage(t *testing.T) {
 		r.RawProcess("<node>"):            subject.SchemaProcesses,
 		r.Dead("<service>", "<reason>"):   "",
 		r.Beat("<service>", "<instance>"): "busbar.fleet.v1.Heartbeat",
+		r.Owners("<destination>"):         subject.SchemaOwners,
 	}
+	state := strings.TrimSuffix(r.ShardState("<destination>", 0), "0") + subject.Token("<shard>")
+	code[state], code[state+"."+subject.Token("<part>")] = subject.SchemaShard, subject.SchemaPart
 	for _, s := range subject.Signals() {
 		code[r.OTLP(s, "<tenant>", "<namespace>", "<service>")] = s.Schema()
 		code[strings.TrimSuffix(r.Out("<destination>", s, 0), "0")+subject.Token("<shard>")] = s.Schema()
@@ -44,7 +47,7 @@ func TestSubjectsPage(t *testing.T) {
 	}
 
 	var streams [][]string
-	for _, s := range []subject.Stream{r.RawStream(), r.OTLPStream(), r.OutStream("<destination>"), r.DeadStream()} {
+	for _, s := range []subject.Stream{r.RawStream(), r.OTLPStream(), r.OutStream("<destination>"), r.StateStream("<destination>"), r.DeadStream()} {
 		streams = append(streams, []string{s.Name, strings.Join(s.Subjects, ", "), size(s.MaxBytes), age(s.MaxAge), age(s.Duplicates)})
 	}
 	documented := table(t, "stream", "subjects")
@@ -66,8 +69,8 @@ func TestSubjectsPage(t *testing.T) {
 func TestSubjectsPageKnowsEveryFamily(t *testing.T) {
 	t.Parallel()
 	known := []string{
-		"Beat", "Dead", "OTLP", "Out", "RawExchange", "RawProcess", // subjects
-		"DeadStream", "OTLPStream", "OutStream", "RawStream", // streams
+		"Beat", "Dead", "OTLP", "Out", "Owners", "RawExchange", "RawProcess", "SeriesState", "ShardState", // subjects
+		"DeadStream", "OTLPStream", "OutStream", "RawStream", "StateStream", // streams
 		"ParseOTLP", "ParseOut",
 	}
 	root := reflect.TypeFor[subject.Root]()
@@ -127,6 +130,9 @@ func size(n int64) string {
 }
 
 func age(d time.Duration) string {
+	if d == 0 {
+		return "none"
+	}
 	s := strings.TrimSuffix(d.String(), "0s")
 	if strings.HasSuffix(s, "h0m") {
 		s = strings.TrimSuffix(s, "0m")
