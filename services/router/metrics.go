@@ -24,6 +24,7 @@ type metrics struct {
 	in, out *prometheus.CounterVec // by pipeline
 	left    *prometheus.CounterVec // by pipeline and reason
 	errors  *prometheus.CounterVec // by pipeline and step
+	secrets *prometheus.CounterVec // by pipeline and kind
 	drops   *metric.Drops
 
 	mu      sync.Mutex
@@ -40,6 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		out:     counter("out_records_total", "Records that a pipeline handed on, once for all of its destinations.", "pipeline"),
 		left:    counter("dropped_records_total", "Records that a pipeline left out, by reason.", "pipeline", "reason"),
 		errors:  counter("errors_total", "Expressions that could not be evaluated for a record, which had no effect on it.", "pipeline", "step"),
+		secrets: counter("redactions_total", "Secrets that a pipeline removed, by kind: credit_card, email, bearer_token, key or the name of a pattern.", "pipeline", "kind"),
 		drops:   metric.NewDrops(reg),
 		dropped: map[string]uint64{},
 	}
@@ -56,6 +58,9 @@ func (m *metrics) count(res plan.Result) {
 		}
 		for step, n := range t.Effect.Faults {
 			m.errors.WithLabelValues(t.Pipeline, step).Add(float64(n))
+		}
+		for kind, n := range t.Effect.Redacted {
+			m.secrets.WithLabelValues(t.Pipeline, kind).Add(float64(n))
 		}
 	}
 	m.drop(dropUnrouted, res.Unrouted)

@@ -137,6 +137,55 @@ func (RouteRules_Unmatched) EnumDescriptor() ([]byte, []int) {
 	return file_config_v1_config_proto_rawDescGZIP(), []int{2, 0}
 }
 
+type Redact_KeyAction int32
+
+const (
+	Redact_KEY_ACTION_UNSPECIFIED Redact_KeyAction = 0 // as mask
+	Redact_KEY_ACTION_MASK        Redact_KeyAction = 1 // the value becomes "****"
+	Redact_KEY_ACTION_REMOVE      Redact_KeyAction = 2 // the attribute goes
+)
+
+// Enum value maps for Redact_KeyAction.
+var (
+	Redact_KeyAction_name = map[int32]string{
+		0: "KEY_ACTION_UNSPECIFIED",
+		1: "KEY_ACTION_MASK",
+		2: "KEY_ACTION_REMOVE",
+	}
+	Redact_KeyAction_value = map[string]int32{
+		"KEY_ACTION_UNSPECIFIED": 0,
+		"KEY_ACTION_MASK":        1,
+		"KEY_ACTION_REMOVE":      2,
+	}
+)
+
+func (x Redact_KeyAction) Enum() *Redact_KeyAction {
+	p := new(Redact_KeyAction)
+	*p = x
+	return p
+}
+
+func (x Redact_KeyAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Redact_KeyAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[2].Descriptor()
+}
+
+func (Redact_KeyAction) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[2]
+}
+
+func (x Redact_KeyAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Redact_KeyAction.Descriptor instead.
+func (Redact_KeyAction) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{7, 0}
+}
+
 type Destination_OnRemove int32
 
 const (
@@ -173,11 +222,11 @@ func (x Destination_OnRemove) String() string {
 }
 
 func (Destination_OnRemove) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[2].Descriptor()
+	return file_config_v1_config_proto_enumTypes[3].Descriptor()
 }
 
 func (Destination_OnRemove) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[2]
+	return &file_config_v1_config_proto_enumTypes[3]
 }
 
 func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
@@ -717,11 +766,21 @@ func (x *Transform) GetStatements() []string {
 	return nil
 }
 
-// Redact removes secrets from attribute values and bodies.
+// Redact removes secrets from records, resources and scopes: from texts, and whole attributes. At least one field but key_action and
+// allow is set.
 type Redact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Payment card numbers (13 to 19 digits that pass the Luhn check) become "****".
-	CreditCards   bool `protobuf:"varint,1,opt,name=credit_cards,json=creditCards,proto3" json:"credit_cards,omitempty"`
+	CreditCards bool `protobuf:"varint,1,opt,name=credit_cards,json=creditCards,proto3" json:"credit_cards,omitempty"`
+	Emails      bool `protobuf:"varint,2,opt,name=emails,proto3" json:"emails,omitempty"`
+	// What follows Bearer and Basic, JSON Web Tokens, and attributes called authorization.
+	BearerTokens bool              `protobuf:"varint,3,opt,name=bearer_tokens,json=bearerTokens,proto3" json:"bearer_tokens,omitempty"`
+	Patterns     []*Redact_Pattern `protobuf:"bytes,4,rep,name=patterns,proto3" json:"patterns,omitempty"`
+	// Globs over the keys of attributes, in any case, that are masked or removed as a whole.
+	Keys      []string         `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	KeyAction Redact_KeyAction `protobuf:"varint,6,opt,name=key_action,json=keyAction,proto3,enum=busbar.config.v1.Redact_KeyAction" json:"key_action,omitempty"`
+	// Globs over the keys of attributes that stay as they are.
+	Allow         []string `protobuf:"bytes,7,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -761,6 +820,48 @@ func (x *Redact) GetCreditCards() bool {
 		return x.CreditCards
 	}
 	return false
+}
+
+func (x *Redact) GetEmails() bool {
+	if x != nil {
+		return x.Emails
+	}
+	return false
+}
+
+func (x *Redact) GetBearerTokens() bool {
+	if x != nil {
+		return x.BearerTokens
+	}
+	return false
+}
+
+func (x *Redact) GetPatterns() []*Redact_Pattern {
+	if x != nil {
+		return x.Patterns
+	}
+	return nil
+}
+
+func (x *Redact) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Redact) GetKeyAction() Redact_KeyAction {
+	if x != nil {
+		return x.KeyAction
+	}
+	return Redact_KEY_ACTION_UNSPECIFIED
+}
+
+func (x *Redact) GetAllow() []string {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
 }
 
 // Sample keeps a share of traces, the same ones on every replica.
@@ -1058,6 +1159,66 @@ func (x *Queue) GetConcurrency() uint32 {
 	return 0
 }
 
+type Redact_Pattern struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // the kind in metrics
+	Regex         string                 `protobuf:"bytes,2,opt,name=regex,proto3" json:"regex,omitempty"` // RE2
+	With          string                 `protobuf:"bytes,3,opt,name=with,proto3" json:"with,omitempty"`   // what stands there instead, "$1" being the first group; "****" if empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redact_Pattern) Reset() {
+	*x = Redact_Pattern{}
+	mi := &file_config_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redact_Pattern) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redact_Pattern) ProtoMessage() {}
+
+func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
+	mi := &file_config_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redact_Pattern.ProtoReflect.Descriptor instead.
+func (*Redact_Pattern) Descriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{7, 0}
+}
+
+func (x *Redact_Pattern) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Redact_Pattern) GetRegex() string {
+	if x != nil {
+		return x.Regex
+	}
+	return ""
+}
+
+func (x *Redact_Pattern) GetWith() string {
+	if x != nil {
+		return x.With
+	}
+	return ""
+}
+
 var File_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_config_v1_config_proto_rawDesc = "" +
@@ -1118,9 +1279,24 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"\tTransform\x12\x1e\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\tR\n" +
-	"statements\"+\n" +
+	"statements\"\xb1\x03\n" +
 	"\x06Redact\x12!\n" +
-	"\fcredit_cards\x18\x01 \x01(\bR\vcreditCards\"i\n" +
+	"\fcredit_cards\x18\x01 \x01(\bR\vcreditCards\x12\x16\n" +
+	"\x06emails\x18\x02 \x01(\bR\x06emails\x12#\n" +
+	"\rbearer_tokens\x18\x03 \x01(\bR\fbearerTokens\x12<\n" +
+	"\bpatterns\x18\x04 \x03(\v2 .busbar.config.v1.Redact.PatternR\bpatterns\x12\x12\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keys\x12A\n" +
+	"\n" +
+	"key_action\x18\x06 \x01(\x0e2\".busbar.config.v1.Redact.KeyActionR\tkeyAction\x12\x14\n" +
+	"\x05allow\x18\a \x03(\tR\x05allow\x1aG\n" +
+	"\aPattern\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05regex\x18\x02 \x01(\tR\x05regex\x12\x12\n" +
+	"\x04with\x18\x03 \x01(\tR\x04with\"S\n" +
+	"\tKeyAction\x12\x1a\n" +
+	"\x16KEY_ACTION_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fKEY_ACTION_MASK\x10\x01\x12\x15\n" +
+	"\x11KEY_ACTION_REMOVE\x10\x02\"i\n" +
 	"\x06Sample\x12\x14\n" +
 	"\x05ratio\x18\x01 \x01(\x01R\x05ratio\x12\x1f\n" +
 	"\vkeep_errors\x18\x02 \x01(\bR\n" +
@@ -1164,47 +1340,51 @@ func file_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_config_v1_config_proto_rawDescData
 }
 
-var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_config_v1_config_proto_goTypes = []any{
 	(Instrumentation_Sdk)(0),  // 0: busbar.config.v1.Instrumentation.Sdk
 	(RouteRules_Unmatched)(0), // 1: busbar.config.v1.RouteRules.Unmatched
-	(Destination_OnRemove)(0), // 2: busbar.config.v1.Destination.OnRemove
-	(*Instrumentation)(nil),   // 3: busbar.config.v1.Instrumentation
-	(*ProcessSelector)(nil),   // 4: busbar.config.v1.ProcessSelector
-	(*RouteRules)(nil),        // 5: busbar.config.v1.RouteRules
-	(*Pipeline)(nil),          // 6: busbar.config.v1.Pipeline
-	(*Step)(nil),              // 7: busbar.config.v1.Step
-	(*Filter)(nil),            // 8: busbar.config.v1.Filter
-	(*Transform)(nil),         // 9: busbar.config.v1.Transform
-	(*Redact)(nil),            // 10: busbar.config.v1.Redact
-	(*Sample)(nil),            // 11: busbar.config.v1.Sample
-	(*Destination)(nil),       // 12: busbar.config.v1.Destination
-	(*Queue)(nil),             // 13: busbar.config.v1.Queue
-	(*structpb.Struct)(nil),   // 14: google.protobuf.Struct
+	(Redact_KeyAction)(0),     // 2: busbar.config.v1.Redact.KeyAction
+	(Destination_OnRemove)(0), // 3: busbar.config.v1.Destination.OnRemove
+	(*Instrumentation)(nil),   // 4: busbar.config.v1.Instrumentation
+	(*ProcessSelector)(nil),   // 5: busbar.config.v1.ProcessSelector
+	(*RouteRules)(nil),        // 6: busbar.config.v1.RouteRules
+	(*Pipeline)(nil),          // 7: busbar.config.v1.Pipeline
+	(*Step)(nil),              // 8: busbar.config.v1.Step
+	(*Filter)(nil),            // 9: busbar.config.v1.Filter
+	(*Transform)(nil),         // 10: busbar.config.v1.Transform
+	(*Redact)(nil),            // 11: busbar.config.v1.Redact
+	(*Sample)(nil),            // 12: busbar.config.v1.Sample
+	(*Destination)(nil),       // 13: busbar.config.v1.Destination
+	(*Queue)(nil),             // 14: busbar.config.v1.Queue
+	(*Redact_Pattern)(nil),    // 15: busbar.config.v1.Redact.Pattern
+	(*structpb.Struct)(nil),   // 16: google.protobuf.Struct
 }
 var file_config_v1_config_proto_depIdxs = []int32{
-	4,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
-	4,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
+	5,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
+	5,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
 	0,  // 2: busbar.config.v1.Instrumentation.sdk:type_name -> busbar.config.v1.Instrumentation.Sdk
 	1,  // 3: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
-	7,  // 4: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
-	8,  // 5: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
-	9,  // 6: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
-	10, // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
-	11, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
-	14, // 9: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	14, // 10: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	14, // 11: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	14, // 12: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	14, // 13: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	13, // 14: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
-	2,  // 15: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	8,  // 4: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
+	9,  // 5: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
+	10, // 6: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
+	11, // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
+	12, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
+	15, // 9: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
+	2,  // 10: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
+	16, // 11: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	16, // 12: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	16, // 13: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	16, // 14: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	16, // 15: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	14, // 16: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	3,  // 17: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -1230,8 +1410,8 @@ func file_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_config_v1_config_proto_rawDesc), len(file_config_v1_config_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   11,
+			NumEnums:      4,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ import (
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/services/router/internal/ottl"
+	"github.com/busbar/busbar/services/router/internal/redact"
 )
 
 // Report takes a fault: the path of the value in the resource, where in its text, and why.
@@ -66,10 +67,10 @@ func (b *builder) step(name string, s *configv1.Step) {
 		blocks := b.expressions(path+".transform.statements", s.Transform.GetStatements(), b.compiler.Statement)
 		b.each(blocks, false, func(of []ottl.Block) step { return step{name + ".transform", "", transform(of)} })
 	case *configv1.Step_Redact:
-		if !s.Redact.GetCreditCards() {
-			b.report(path+".redact", 0, "nothing to redact: set creditCards: true")
-		}
-		b.all(step{name + ".redact", "", redaction{}})
+		redactor := redact.New(s.Redact, func(below string, offset int, format string, args ...any) {
+			b.report(path+".redact"+below, offset, format, args...)
+		})
+		b.all(step{name + ".redact", "", redaction{redactor}})
 	case *configv1.Step_Sample:
 		b.sample(name, path+".sample", s.Sample)
 	default:

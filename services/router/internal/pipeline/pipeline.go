@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package pipeline compiles what a Pipeline resource says about data, and does it to payloads: which resources it takes,
-// and the steps their records go through. It does no input or output and keeps no state, so the result for a payload is the
-// same on every replica and at every redelivery.
+// and the steps their records go through. But for limits it keeps no state, so the result for a payload is the same on every
+// replica and at every redelivery.
 package pipeline
 
 import (
@@ -29,9 +29,10 @@ type Pipeline struct {
 
 // Effect is what a pipeline did to a payload.
 type Effect struct {
-	Changed bool           // the payload is no longer as it was decoded
-	Dropped map[string]int // records left out, by reason
-	Faults  map[string]int // expressions that could not be evaluated for a record, by step: "match", "steps[0].filter"
+	Changed  bool           // the payload is no longer as it was decoded
+	Dropped  map[string]int // records left out, by reason
+	Faults   map[string]int // expressions that could not be evaluated for a record, by step: "match", "steps[0].filter"
+	Redacted map[string]int // secrets removed, by kind
 }
 
 // step is one step, for one signal.
@@ -43,7 +44,19 @@ type step struct {
 
 // action does the work of a step on a payload, and tells whether it changed it and how many expressions failed.
 type action interface {
-	run(ctx context.Context, p otlp.Payload) (changed bool, faults int)
+	run(ctx context.Context, p otlp.Payload) result
+}
+
+// sparer is an action that can tell from an encoded payload that there is nothing for it to do.
+type sparer interface {
+	spares(s subject.Signal, payload []byte) bool
+}
+
+// result is what an action did.
+type result struct {
+	changed  bool
+	faults   int            // expressions that could not be evaluated
+	redacted map[string]int // by kind
 }
 
 // Matches tells whether the pipeline asks what resource data is about.
@@ -65,16 +78,33 @@ func (p *Pipeline) Match(ctx context.Context, heads ptrace.ResourceSpansSlice) (
 	return takes, effect
 }
 
-// Run takes a payload through the steps, in order, and changes it in place.
-func (p *Pipeline) Run(ctx context.Context, data otlp.Payload) (effect Effect) {
+// Spares returns how many steps, from the first on, certainly leave an encoded payload as it is. If done, all of them do, and it
+// need not be decoded.
+func (p *Pipeline) Spares(s subject.Signal, payload []byte) (from int, done bool) {
+	steps := p.steps[s]
+	for from < len(steps) {
+		a, ok := steps[from].action.(sparer)
+		if !ok || !a.spares(s, payload) {
+			return from, false
+		}
+		from++
+	}
+	return from, true
+}
+
+// Run takes a payload through the steps, in order, from the one with the given number on, and changes it in place.
+func (p *Pipeline) Run(ctx context.Context, data otlp.Payload, from int) (effect Effect) {
 	before := data.Len()
-	for _, s := range p.steps[data.Signal()] {
+	for _, s := range p.steps[data.Signal()][from:] {
 		if before == 0 {
 			break
 		}
-		changed, faults := s.action.run(ctx, data)
-		effect.fault(s.name, faults)
-		if !changed {
+		did := s.action.run(ctx, data)
+		effect.fault(s.name, did.faults)
+		for kind, n := range did.redacted {
+			add(&effect.Redacted, kind, n)
+		}
+		if !did.changed {
 			continue
 		}
 		effect.Changed = true
@@ -97,6 +127,9 @@ func (e *Effect) Add(other Effect) {
 	}
 	for step, n := range other.Faults {
 		e.fault(step, n)
+	}
+	for kind, n := range other.Redacted {
+		add(&e.Redacted, kind, n)
 	}
 }
 

@@ -80,7 +80,7 @@ func TestSampleSpans(t *testing.T) {
 			if test.change != nil {
 				test.change(span)
 			}
-			effect := p.Run(t.Context(), otlp.FromTraces(traces))
+			effect := p.Run(t.Context(), otlp.FromTraces(traces), 0)
 			if kept := traces.SpanCount() == 1; kept != test.kept {
 				t.Fatalf("kept %t", kept)
 			}
@@ -115,8 +115,8 @@ func TestSampleKeepsItsShare(t *testing.T) {
 			spans.AppendEmpty().SetTraceID(id)
 			records.AppendEmpty().SetTraceID(id)
 		}
-		p.Run(t.Context(), otlp.FromTraces(traces))
-		p.Run(t.Context(), otlp.FromLogs(logs))
+		p.Run(t.Context(), otlp.FromTraces(traces), 0)
+		p.Run(t.Context(), otlp.FromLogs(logs), 0)
 		if got := traces.SpanCount(); math.Abs(float64(got)-ratio*n) > 2 {
 			t.Errorf("%v of %d is %d", ratio, n, got)
 		}
@@ -142,7 +142,7 @@ func TestStatementsRunInOrder(t *testing.T) {
 	rs := traces.ResourceSpans().AppendEmpty()
 	span := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
 	event := span.Events().AppendEmpty()
-	effect := p.Run(t.Context(), otlp.FromTraces(traces))
+	effect := p.Run(t.Context(), otlp.FromTraces(traces), 0)
 	if !effect.Changed || effect.Faults != nil {
 		t.Errorf("%+v", effect)
 	}

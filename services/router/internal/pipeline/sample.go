@@ -40,7 +40,7 @@ func newSample(ratio float64, keepErrors bool, keepSlower time.Duration) *sample
 	return &sample{threshold: threshold, state: "ot=th:" + threshold.TValue(), keepErrors: keepErrors, keepSlower: keepSlower}
 }
 
-func (s *sample) run(_ context.Context, p otlp.Payload) (changed bool, faults int) {
+func (s *sample) run(_ context.Context, p otlp.Payload) (did result) {
 	p.Walk(otlp.Walk{Record: func(at *otlp.Cursor) bool {
 		var kept, touched bool
 		if at.Signal == subject.Traces {
@@ -48,10 +48,10 @@ func (s *sample) run(_ context.Context, p otlp.Payload) (changed bool, faults in
 		} else {
 			kept = s.log(at.Log)
 		}
-		changed = changed || !kept || touched
+		did.changed = did.changed || !kept || touched
 		return !kept
 	}})
-	return changed, 0
+	return did
 }
 
 func (s *sample) log(record plog.LogRecord) (kept bool) {

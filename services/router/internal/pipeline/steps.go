@@ -5,6 +5,7 @@ package pipeline
 import (
 	"context"
 
+	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/services/router/internal/otlp"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 	"github.com/busbar/busbar/services/router/internal/redact"
@@ -14,35 +15,35 @@ import (
 // metric, a data point, a log record. What a condition cannot be evaluated for stays.
 type filter []ottl.Block // at most one of each context
 
-func (f filter) run(ctx context.Context, p otlp.Payload) (changed bool, faults int) {
+func (f filter) run(ctx context.Context, p otlp.Payload) (did result) {
 	var w otlp.Walk
 	for _, b := range f {
 		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
 			drop, failed := b.Test(ctx, at)
-			faults += failed
-			changed = changed || drop
+			did.faults += failed
+			did.changed = did.changed || drop
 			return drop
 		}
 	}
 	p.Walk(w)
-	return changed, faults
+	return did
 }
 
 // transform executes statements, those of each block at every place of its context before those of the next block.
 type transform []ottl.Block
 
-func (t transform) run(ctx context.Context, p otlp.Payload) (changed bool, faults int) {
+func (t transform) run(ctx context.Context, p otlp.Payload) (did result) {
 	for _, b := range t {
 		var w otlp.Walk
 		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
 			ran, failed := b.Apply(ctx, at)
-			faults += failed
-			changed = changed || ran || failed > 0
+			did.faults += failed
+			did.changed = did.changed || ran || failed > 0
 			return false
 		}
 		p.Walk(w)
 	}
-	return changed, faults
+	return did
 }
 
 // depth is where a walk meets the things of a context.
@@ -59,9 +60,12 @@ func depth(w *otlp.Walk, c ottl.Context) *func(*otlp.Cursor) bool {
 	return &w.Record
 }
 
-// redaction masks payment card numbers.
-type redaction struct{}
+// redaction removes secrets.
+type redaction struct{ *redact.Redactor }
 
-func (redaction) run(_ context.Context, p otlp.Payload) (changed bool, faults int) {
-	return redact.Payload(p), 0
+func (r redaction) spares(s subject.Signal, payload []byte) bool { return r.Clean(s, payload) }
+
+func (r redaction) run(_ context.Context, p otlp.Payload) result {
+	counts := r.Payload(p)
+	return result{changed: counts != nil, redacted: counts}
 }

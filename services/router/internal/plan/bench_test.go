@@ -69,6 +69,14 @@ func BenchmarkRedact(b *testing.B) {
 	benchmark(b, "a", `to: [tempo], steps: [{redact: {creditCards: true}}]`)
 }
 
+func BenchmarkRedactEverything(b *testing.B) {
+	benchmark(b, "a", `to: [tempo], steps: [{redact: {creditCards: true, emails: true, bearerTokens: true, keys: ["*.password"], patterns: [{name: ssn, regex: '\d{3}-\d{2}-\d{4}'}]}}]`)
+}
+
+func BenchmarkRedactSecrets(b *testing.B) {
+	benchmark(b, "a", `to: [tempo], steps: [{redact: {patterns: [{name: user, regex: '/users/7\d*'}]}}]`)
+}
+
 func BenchmarkFilter(b *testing.B) {
 	benchmark(b, "a", `to: [tempo], steps: [{filter: 'span.attributes["http.route"] == "/healthz"'}]`)
 }

@@ -101,7 +101,7 @@ func (c *compiler) pipeline(r *config.Resource, spec *configv1.Pipeline) {
 	report := func(path string, offset int, format string, args ...any) {
 		c.faults = append(c.faults, r.FaultAt(path, offset, format, args...))
 	}
-	glob := func(key string, texts []string) globs {
+	names := func(key string, texts []string) globs {
 		var gs globs
 		for i, text := range texts {
 			g, err := newGlob(text)
@@ -115,9 +115,9 @@ func (c *compiler) pipeline(r *config.Resource, spec *configv1.Pipeline) {
 	signals := declaredSignals(spec, report)
 	template := route{
 		name:       r.Name,
-		tenants:    glob("tenants", spec.GetTenants()),
-		namespaces: glob("namespaces", spec.GetNamespaces()),
-		services:   glob("services", spec.GetServices()),
+		tenants:    names("tenants", spec.GetTenants()),
+		namespaces: names("namespaces", spec.GetNamespaces()),
+		services:   names("services", spec.GetServices()),
 		pipeline:   pipeline.Compile(c.language, spec, signals, report),
 	}
 	to := c.destinations(spec, r.Name, signals, report)

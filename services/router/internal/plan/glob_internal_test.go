@@ -28,7 +28,7 @@ func TestGlob(t *testing.T) {
 	}
 	for _, test := range tests {
 		g, err := newGlob(test.glob)
-		if err != nil || g.match(test.token) != test.want {
+		if err != nil || (globs{g}).match(test.token) != test.want {
 			t.Errorf("%q matches %q: %t, want %t (%v)", test.glob, test.token, !test.want, test.want, err)
 		}
 	}

@@ -221,7 +221,7 @@ c: in 4, out 3 map[filter:1]`},
 func TestWhatCannotBeDecoded(t *testing.T) {
 	t.Parallel()
 	p := compile(t, pipelines(
-		"steps", `to: [tempo], steps: [{redact: {creditCards: true}}]`,
+		"steps", `to: [tempo], steps: [{filter: 'span.name == "x"'}]`,
 		"match", `to: [tempo], match: 'resource.attributes["a"] == "b"'`,
 		"pass", `to: [loki]`))
 	for name, data := range map[string]func() ([]byte, error){

@@ -57,20 +57,37 @@ func (r *route) run(ctx context.Context, v *view) (out outcome, err error) {
 	switch {
 	case r.pipeline.Looks(v.message.Subject.Signal):
 		err = r.steps(ctx, v, taken, &out)
-	case taken.whole:
-		out.whole = true
 	default:
-		out.tally.In, out.tally.Out = taken.Items, taken.Items
-		out.put(taken.Chunk)
+		out.unchanged(taken)
 	}
 	return out, err
 }
 
+// unchanged hands on what a route takes as it came.
+func (o *outcome) unchanged(taken part) {
+	if o.whole = taken.whole; taken.whole {
+		return
+	}
+	o.tally.In, o.tally.Out = taken.Items, taken.Items
+	if taken.Items > 0 {
+		o.chunks = []otlp.Chunk{taken.Chunk}
+	}
+}
+
 // steps runs the steps of the pipeline on the part of the message that it takes.
 func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) error {
+	v.readers--
 	if !taken.whole && taken.Items == 0 {
 		out.tally.In, out.tally.Out = 0, 0
-		v.readers--
+		return nil
+	}
+	data, err := v.encoded(taken)
+	if err != nil {
+		return err
+	}
+	from, done := r.pipeline.Spares(v.message.Subject.Signal, data)
+	if done {
+		out.unchanged(taken)
 		return nil
 	}
 	payload, err := v.payload(taken)
@@ -79,13 +96,11 @@ func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) er
 	}
 	t := &out.tally
 	t.In = payload.Len()
-	effect := r.pipeline.Run(ctx, payload)
+	effect := r.pipeline.Run(ctx, payload, from)
 	t.Effect.Add(effect)
 	if !effect.Changed {
 		t.Out = t.In
-		if out.whole = taken.whole; !taken.whole {
-			out.put(taken.Chunk)
-		}
+		out.unchanged(taken)
 		return nil
 	}
 	chunks, tooLarge, err := payload.EncodeWithin(MaxOutput)
@@ -101,13 +116,6 @@ func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) er
 	return nil
 }
 
-// put sets the one chunk of an outcome, unless it has no records.
-func (o *outcome) put(c otlp.Chunk) {
-	if c.Items > 0 {
-		o.chunks = []otlp.Chunk{c}
-	}
-}
-
 // outputs appends what goes to a destination. A part tells of how many it is one: should a message come again to a plan that
 // cuts it into fewer, none of them may be taken for a smaller one that is stored already.
 func (r *route) outputs(to []Output, destination string, chunks []otlp.Chunk) []Output {
@@ -121,7 +129,7 @@ func (r *route) outputs(to []Output, destination string, chunks []otlp.Chunk) []
 // view is a message with what has been found out about it so far, for all routes that ask.
 type view struct {
 	message Message
-	readers int // routes that still want a decoded payload, and may change it
+	readers int // routes that may still want a decoded payload, and change it
 
 	data    []byte
 	dataErr error
@@ -155,9 +163,16 @@ func (v *view) bytes() ([]byte, error) {
 // take several times their size, and nested values a stack.
 const maxInput = 4 * MaxOutput
 
+// encoded returns the bytes of a part.
+func (v *view) encoded(p part) ([]byte, error) {
+	if p.whole {
+		return v.bytes()
+	}
+	return p.Data, nil
+}
+
 // payload decodes a part for a route that may change it. The last one to ask gets the only copy there is.
 func (v *view) payload(p part) (otlp.Payload, error) {
-	v.readers--
 	signal := v.message.Subject.Signal
 	if !p.whole {
 		return otlp.Decode(signal, p.Data)

@@ -10,22 +10,26 @@ import (
 	"github.com/busbar/busbar/services/router/internal/otlp"
 )
 
-// Payload masks card numbers in every text that a program may have written into records: values of attributes, however
-// nested, of resources, scopes, spans, span events, links, data points, exemplars and log records; bodies; names of spans and
-// span events; status messages. It returns whether anything changed.
-func Payload(p otlp.Payload) bool {
-	var c cleaner
+// Payload redacts a payload in place and returns how often it did. It works on attributes, however nested, of resources, scopes,
+// spans, span events, links, metrics, data points, exemplars and log records; on bodies; on names of spans, span events and log
+// events; and on status messages. It does not change keys, numbers and bytes.
+func (r *Redactor) Payload(p otlp.Payload) Counts {
+	c := cleaner{Redactor: r, judge: judge{keys: &r.keys}}
 	p.Walk(otlp.Walk{
 		Resource: func(at *otlp.Cursor) bool { return c.attributes(at.Resource.Attributes()) },
 		Scope:    func(at *otlp.Cursor) bool { return c.attributes(at.Scope.Attributes()) },
 		Record:   c.record,
 		Part:     c.part,
 	})
-	return c.changed
+	return c.counts
 }
 
-// cleaner masks values in place. Its methods return false, which has a walk keep the place.
-type cleaner struct{ changed bool }
+// cleaner masks values in place. Its methods that return something return false, which has a walk keep the place.
+type cleaner struct {
+	*Redactor
+	judge  judge
+	counts Counts
+}
 
 func (c *cleaner) record(at *otlp.Cursor) bool {
 	switch at.Signal {
@@ -38,9 +42,11 @@ func (c *cleaner) record(at *otlp.Cursor) bool {
 		}
 		return c.attributes(s.Attributes())
 	case subject.Logs:
+		c.text(at.Log.EventName(), at.Log.SetEventName)
 		c.value(at.Log.Body())
 		return c.attributes(at.Log.Attributes())
 	case subject.Metrics:
+		return c.attributes(at.Metric.Metadata())
 	}
 	return false
 }
@@ -70,10 +76,33 @@ func (c *cleaner) exemplars(es pmetric.ExemplarSlice) {
 }
 
 func (c *cleaner) attributes(m pcommon.Map) bool {
-	for _, v := range m.All() {
-		c.value(v)
-	}
+	m.RemoveIf(func(key string, v pcommon.Value) (removed bool) {
+		verdict, leave := c.judge.enter(key)
+		defer c.judge.leave(leave)
+		switch verdict {
+		case hide:
+			if removed = c.remove; removed {
+				c.count(kindKey, 1)
+			} else {
+				c.hide(v, kindKey)
+			}
+		case bear:
+			c.hide(v, kindBearer)
+		case look:
+			c.value(v)
+		case allow:
+		}
+		return removed
+	})
 	return false
+}
+
+// hide masks a value whatever it holds, unless a Mask is there already.
+func (c *cleaner) hide(v pcommon.Value, kind string) {
+	if v.Type() != pcommon.ValueTypeStr || v.Str() != Mask {
+		v.SetStr(Mask)
+		c.count(kind, 1)
+	}
 }
 
 func (c *cleaner) value(v pcommon.Value) {
@@ -91,8 +120,23 @@ func (c *cleaner) value(v pcommon.Value) {
 }
 
 func (c *cleaner) text(s string, set func(string)) {
-	if masked, found := Cards(s); found {
-		set(masked)
-		c.changed = true
+	masked := s
+	for _, f := range c.finders {
+		var n int
+		masked, n = f.mask(masked)
+		c.count(f.kind, n)
 	}
+	if masked != s {
+		set(masked)
+	}
+}
+
+func (c *cleaner) count(kind string, n int) {
+	if n == 0 {
+		return
+	}
+	if c.counts == nil {
+		c.counts = Counts{}
+	}
+	c.counts[kind] += n
 }

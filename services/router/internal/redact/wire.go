@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package redact
+
+import (
+	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/busbar/busbar/contract/subject"
+)
+
+// Clean tells whether Payload would leave an encoded payload as it is. It says no to what it cannot read, which decoding will tell
+// more about. It costs a fraction of decoding, and next to nothing if what is looked for is nowhere in the bytes.
+func (r *Redactor) Clean(signal subject.Signal, payload []byte) bool {
+	text := unsafe.String(unsafe.SliceData(payload), len(payload)) // nobody writes to a payload, and no part of it is kept
+	s := scanner{judge: judge{keys: &r.keys}, remove: r.remove}
+	for _, f := range r.finders {
+		if f.may(text) {
+			s.finders = append(s.finders, f)
+		}
+	}
+	if len(s.finders)+len(r.keys.hide)+len(r.keys.bear) == 0 {
+		return true
+	}
+	return s.message(text, requestOf(signal), 0)
+}
+
+// scanner looks for secrets in encoded messages. Its methods tell whether there is none.
+type scanner struct {
+	finders []finder
+	judge   judge
+	remove  bool
+}
+
+// shape says which fields of a message lead to texts, by their numbers.
+type shape struct {
+	is     kind
+	fields [16]*shape
+}
+
+type kind uint8
+
+const (
+	isMessage kind = iota
+	isText
+	isAttribute // KeyValue
+)
+
+// deepest bounds the nesting of what is scanned, which is recursive.
+const deepest = 64
+
+func (s *scanner) message(b string, sh *shape, depth int) bool {
+	if depth > deepest {
+		return false
+	}
+	for len(b) > 0 {
+		number, value, rest, ok := field(b)
+		if !ok {
+			return false
+		}
+		b = rest
+		if number >= len(sh.fields) || sh.fields[number] == nil {
+			continue
+		}
+		clean := true
+		switch below := sh.fields[number]; below.is {
+		case isText:
+			clean = s.text(value)
+		case isAttribute:
+			clean = s.attribute(value, below, depth+1)
+		case isMessage:
+			clean = s.message(value, below, depth+1)
+		}
+		if !clean {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *scanner) text(text string) bool {
+	for _, f := range s.finders {
+		if _, n := f.mask(text); n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// masked is the encoding of a value that is masked already.
+const masked = "\x0a\x04" + Mask
+
+func (s *scanner) attribute(b string, sh *shape, depth int) bool {
+	var key, value string
+	for values := 0; len(b) > 0; {
+		number, content, rest, ok := field(b)
+		if !ok {
+			return false
+		}
+		b = rest
+		switch number {
+		case 1:
+			key = content
+		case 2:
+			if values++; values > 1 {
+				return false // they would be merged
+			}
+			value = content
+		}
+	}
+	verdict, leave := s.judge.enter(key)
+	defer s.judge.leave(leave)
+	switch verdict {
+	case allow:
+		return true
+	case hide:
+		return value == masked && !s.remove
+	case bear:
+		return value == masked
+	case look:
+	}
+	return s.message(value, sh.fields[2], depth)
+}
+
+// field returns the number and content of the first field of a message, and what follows it. The content of a field that is
+// neither a message nor a text is empty.
+func field(b string) (number int, content, rest string, ok bool) {
+	tag, n := varint(b)
+	if n == 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
+		return 0, "", "", false
+	}
+	b = b[n:]
+	size := 0
+	switch protowire.Type(tag & 7) {
+	case protowire.BytesType:
+		length, n := varint(b)
+		if n == 0 || length > uint64(len(b)-n) {
+			return 0, "", "", false
+		}
+		b = b[n:]
+		return int(tag >> 3), b[:length], b[length:], true
+	case protowire.VarintType:
+		_, size = varint(b)
+	case protowire.Fixed64Type:
+		size = 8
+	case protowire.Fixed32Type:
+		size = 4
+	default: // groups are not in use
+	}
+	if size == 0 || size > len(b) {
+		return 0, "", "", false
+	}
+	return int(tag >> 3), "", b[size:], true
+}
+
+// varint returns the number that b begins with and how many bytes it takes, 0 if there is none.
+func varint(b string) (v uint64, n int) {
+	for shift := uint(0); n < len(b) && n < 10; shift += 7 {
+		c := b[n]
+		n++
+		v |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			return v, n
+		}
+	}
+	return 0, 0
+}
