@@ -166,7 +166,7 @@ func TestDeadLetters(t *testing.T) {
 	consume(t, f.bus, spec(), func(_ context.Context, d *bus.Delivery) error {
 		switch d.Subject {
 		case "s.permanent":
-			return fmt.Errorf("convert: %w", bus.Permanent("malformed", errors.New("line one\r\nline two")))
+			return fmt.Errorf("convert: %w", bus.PermanentOf("half", "malformed", errors.New("line one\r\nline two")))
 		case "s.panic":
 			panic("boom")
 		}
@@ -183,13 +183,16 @@ func TestDeadLetters(t *testing.T) {
 		bus.Msg{Subject: "s.good"},
 	)
 	f.drained(t)
-	type letter struct{ Subject, Reason, Error, Origin, Stage, ID, Source, Truncated, Body string }
+	type letter struct{ Subject, Reason, Error, Origin, Stage, Part, ID, Source, Truncated, Body string }
 	got := map[string]letter{}
 	for _, d := range bustest.ReadAll(t, f.bus, "DEAD", "") {
 		body := string(d.Raw())
+		if stored, err := time.Parse(time.RFC3339Nano, d.Header(bus.HeaderDeadStored)); err != nil || stored.IsZero() || d.Header(bus.HeaderDeadAttempts) != "1" {
+			t.Errorf("stored at %v after %s attempts: %v", stored, d.Header(bus.HeaderDeadAttempts), err)
+		}
 		got[d.Header(bus.HeaderDeadOrigin)] = letter{
 			d.Subject, d.Header(bus.HeaderDeadReason), d.Header(bus.HeaderDeadError), d.Header(bus.HeaderDeadOrigin), d.Header(bus.HeaderDeadStage),
-			d.Header(bus.HeaderDeadID), d.Header(bus.HeaderSource), d.Header(bus.HeaderDeadTruncated), body[:min(len(body), 8)],
+			d.Header(bus.HeaderDeadPart), d.Header(bus.HeaderDeadID), d.Header(bus.HeaderSource), d.Header(bus.HeaderDeadTruncated), body[:min(len(body), 8)],
 		}
 	}
 	for origin, l := range got {
@@ -199,11 +202,11 @@ func TestDeadLetters(t *testing.T) {
 		}
 	}
 	want := map[string]letter{
-		"S:1:s.permanent": {"dead.tester.malformed", "malformed", "convert: line one  line two", "S:1:s.permanent", "tester", "p1", "n1", "", "body"},
-		"S:2:s.panic":     {"dead.tester.panic", "panic", "handler panicked: boom", "S:2:s.panic", "tester", "", "", "", ""},
-		"S:3:s.garbage":   {"dead.tester.undecodable", "undecodable", "decode message on s.garbage: s2: corrupt input", "S:3:s.garbage", "tester", "", "", "", "not s2"},
-		"S:4:s.unknown":   {"dead.tester.undecodable", "undecodable", `decode message on s.unknown: unknown content encoding "br"`, "S:4:s.unknown", "tester", "", "", "", ""},
-		"S:5:s.permanent": {"dead.tester.malformed", "malformed", "convert: line one  line two", "S:5:s.permanent", "tester", "", "", strconv.Itoa(len(big)), "xxxxxxxx"},
+		"S:1:s.permanent": {"dead.tester.malformed", "malformed", "convert: line one  line two", "S:1:s.permanent", "tester", "half", "p1", "n1", "", "body"},
+		"S:2:s.panic":     {"dead.tester.panic", "panic", "handler panicked: boom", "S:2:s.panic", "tester", "", "", "", "", ""},
+		"S:3:s.garbage":   {"dead.tester.undecodable", "undecodable", "decode message on s.garbage: s2: corrupt input", "S:3:s.garbage", "tester", "", "", "", "", "not s2"},
+		"S:4:s.unknown":   {"dead.tester.undecodable", "undecodable", `decode message on s.unknown: unknown content encoding "br"`, "S:4:s.unknown", "tester", "", "", "", "", ""},
+		"S:5:s.permanent": {"dead.tester.malformed", "malformed", "convert: line one  line two", "S:5:s.permanent", "tester", "half", "", "", strconv.Itoa(len(big)), "xxxxxxxx"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -254,12 +257,12 @@ func TestDeadLetterOfLongHeaders(t *testing.T) {
 func TestDeadLetterIsNotLost(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	provision(t, f.bus, bus.StreamSpec{Name: "DEAD", Subjects: []string{"dead.>"}, MaxBytes: 1, DiscardNew: true})
+	provision(t, f.bus, bus.StreamSpec{Name: "DEAD", Subjects: []string{"dead.>"}, MaxBytes: 1, DiscardNew: true, Given: true})
 	answers := f.answers(t)
 	consume(t, f.bus, spec(), func(context.Context, *bus.Delivery) error { return bus.Permanent("malformed", nil) })
 	publish(t, f.bus, bus.Msg{Subject: "s.a"})
 	bustest.Eventually(t, "refused", func() bool { return answers.count("-NAK") > 0 })
-	provision(t, f.bus, bus.StreamSpec{Name: "DEAD", Subjects: []string{"dead.>"}})
+	provision(t, f.bus, bus.StreamSpec{Name: "DEAD", Subjects: []string{"dead.>"}, Given: true})
 	f.drained(t)
 	if got := len(bustest.ReadAll(t, f.bus, "DEAD", "")); got != 1 {
 		t.Errorf("%d dead letters, want 1", got)

@@ -63,10 +63,11 @@ func (b *Bus) Subscribe(ctx context.Context, subject string, fn func(*Delivery))
 }
 
 // Replay calls fn with each message that is stored in stream now, oldest first, without being noticed by its consumers. A
-// filter other than "" limits it to a subject, which may have wildcards. It ends early with the error of fn.
+// filter other than "" limits it to a subject, which may have wildcards. It ends early with the error of fn, and at once with
+// ErrNotFound if there is no such stream.
 func (b *Bus) Replay(ctx context.Context, stream, filter string, fn func(*Delivery) error) error {
 	if err := b.replay(ctx, stream, filter, fn); err != nil {
-		return fmt.Errorf("replay stream %s: %w", stream, err)
+		return fmt.Errorf("replay stream %s: %w", stream, absent(err))
 	}
 	return nil
 }

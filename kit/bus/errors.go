@@ -17,6 +17,8 @@ var (
 	ErrFull = errors.New("stream is full")
 	// ErrNoStream: no stream takes this subject, and it did not appear within the wait either.
 	ErrNoStream = errors.New("no stream takes this subject")
+	// ErrNotFound: there is no such stream, or no such message in it.
+	ErrNotFound = errors.New("not found")
 	// ErrTooLarge: the message exceeds MaxData before compression or the server's limits after it, of which
 	// headers have one of their own. A batch was built wrongly.
 	ErrTooLarge = errors.New("message is too large")
@@ -31,6 +33,20 @@ func Permanent(reason string, err error) error {
 		err = errors.New(reason)
 	}
 	return &permanentError{reason: reason, err: err}
+}
+
+// PermanentOf is Permanent for a handler that has done its work but for some part, which it names. The name is kept with the
+// dead letter, and comes back as HeaderPart when it is sent again.
+func PermanentOf(part, reason string, err error) error {
+	return &permanentError{reason: reason, part: part, err: err}
+}
+
+// partOf returns the part given to PermanentOf, or "".
+func partOf(err error) string {
+	if p, ok := errors.AsType[*permanentError](err); ok {
+		return p.part
+	}
+	return ""
 }
 
 // IsPermanent tells whether err, or an error it wraps, was made by Permanent.
@@ -65,6 +81,7 @@ func AsThrottled(err error) (delay time.Duration, ok bool) {
 
 type permanentError struct {
 	reason string
+	part   string
 	err    error
 }
 

@@ -18,14 +18,19 @@ const (
 	HeaderItems    = "Busbar-Items"     // records inside, decimal
 	HeaderSchema   = "Busbar-Schema"    // message type of the payload
 	HeaderSource   = "Busbar-Source"    // who wrote it
+	HeaderPart     = "Busbar-Part"      // what alone is to be done with it, as was given to PermanentOf; it was a dead letter
 )
 
 // Headers that a dead letter has besides those of the message it copies.
 const (
+	HeaderDeadPrefix    = "Busbar-Dead-"          // all of them begin with it
 	HeaderDeadReason    = "Busbar-Dead-Reason"    // reason of the Permanent error
 	HeaderDeadError     = "Busbar-Dead-Error"     // its text, shortened
 	HeaderDeadOrigin    = "Busbar-Dead-Origin"    // "<stream>:<sequence>:<subject>" it was read from
 	HeaderDeadStage     = "Busbar-Dead-Stage"     // stage that gave up on it
+	HeaderDeadPart      = "Busbar-Dead-Part"      // what could not be done, if the rest was
+	HeaderDeadStored    = "Busbar-Dead-Stored"    // when the stream it was read from stored it, RFC 3339
+	HeaderDeadAttempts  = "Busbar-Dead-Attempts"  // how often it was delivered
 	HeaderDeadID        = "Busbar-Dead-Id"        // message id it had
 	HeaderDeadTruncated = "Busbar-Dead-Truncated" // its true size in bytes, if the copy had to be cut
 )

@@ -107,6 +107,11 @@ func (c *consumer) letter(d *Delivery, subject, reason string, cause error) Msg 
 	header[HeaderDeadError] = headerText(cause.Error())
 	header[HeaderDeadOrigin] = fmt.Sprintf("%s:%d:%s", d.Stream, d.Sequence, d.Subject)
 	header[HeaderDeadStage] = c.spec.Stage
+	header[HeaderDeadStored] = d.Time.UTC().Format(time.RFC3339Nano)
+	header[HeaderDeadAttempts] = strconv.Itoa(d.Attempt)
+	if part := partOf(cause); part != "" {
+		header[HeaderDeadPart] = headerText(part)
+	}
 	if id := d.Header(HeaderID); id != "" {
 		header[HeaderDeadID] = headerText(id)
 	}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -240,7 +241,7 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 	}
 	r.seen.saw(d.Items())
 	p := r.plan.Load()
-	res := p.Route(ctx, plan.Message{Subject: parts, Items: d.Items(), Data: d.Data})
+	res := p.Route(ctx, plan.Message{Subject: parts, Items: d.Items(), Data: d.Data, Only: only(d)})
 	if len(res.Outputs) > 0 {
 		if err := r.publish(ctx, d, parts, res.Outputs); err != nil {
 			return r.unpublished(ctx, p, err)
@@ -249,9 +250,17 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 	r.metrics.count(res)
 	switch {
 	case errors.Is(res.Failed, plan.ErrPanic):
-		return bus.Permanent(reasonPanic, res.Failed)
+		return bus.PermanentOf(strings.Join(res.FailedIn, ","), reasonPanic, res.Failed)
 	case res.Failed != nil:
-		return bus.Permanent(bus.ReasonUndecodable, res.Failed)
+		return bus.PermanentOf(strings.Join(res.FailedIn, ","), bus.ReasonUndecodable, res.Failed)
+	}
+	return nil
+}
+
+// only returns the pipelines that a message is for which was a dead letter: those that had failed. The others have had it.
+func only(d *bus.Delivery) []string {
+	if part := d.Header(bus.HeaderPart); part != "" {
+		return strings.Split(part, ",")
 	}
 	return nil
 }
@@ -260,6 +269,7 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 func (r *router) publish(ctx context.Context, d *bus.Delivery, parts subject.OTLPParts, outputs []plan.Output) error {
 	shard := subject.Shard(parts.Tenant, parts.Namespace, parts.Service)
 	kept := d.Headers()
+	delete(kept, bus.HeaderPart)
 	ours := maps.Clone(kept)
 	ours[subject.HeaderSchema], ours[subject.HeaderSource] = parts.Signal.Schema(), Service
 	msgs := make([]bus.Msg, len(outputs))

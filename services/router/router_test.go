@@ -231,6 +231,32 @@ func TestBytesPassUntouched(t *testing.T) {
 	}
 }
 
+// A message that was a dead letter of one pipeline goes through that one alone when it comes again.
+func TestOnlyThePipelineThatFailed(t *testing.T) {
+	t.Parallel()
+	f := start(t, destinations+pipelineNamed("pass", `to: [archive]`)+
+		pipelineNamed("look", `to: [tempo], steps: [{filter: 'span.name == "GET /healthz"'}], signals: [traces]`))
+	bad := spans(t, "shop", 1)
+	bad.Data = []byte("no spans")
+	f.publish(t, bad)
+	f.settle(t)
+	dead := bustest.ReadAll(t, f.Bus, root.DeadStream().Name, "")
+	if len(dead) != 1 || dead[0].Header(bus.HeaderDeadPart) != "look" {
+		t.Fatalf("%d dead letters: %v", len(dead), dead)
+	}
+	again := spans(t, "shop", 5)
+	again.Header[bus.HeaderPart] = dead[0].Header(bus.HeaderDeadPart)
+	f.publish(t, again)
+	f.settle(t)
+	tempo, archive := f.out(t, "tempo"), f.out(t, "archive")
+	if len(tempo) != 1 || tempo[0].Items() != 4 || tempo[0].Header(bus.HeaderPart) != "" {
+		t.Errorf("tempo has %d messages", len(tempo))
+	}
+	if len(archive) != 1 || string(archive[0].Raw()) != "no spans" {
+		t.Errorf("archive has %d messages", len(archive))
+	}
+}
+
 func TestStepsEndToEnd(t *testing.T) {
 	t.Parallel()
 	f := start(t, destinations+pipelineNamed("shop", `

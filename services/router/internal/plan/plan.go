@@ -37,6 +37,8 @@ type Message struct {
 	Subject subject.OTLPParts
 	Items   int                    // records, as its header says
 	Data    func() ([]byte, error) // returns the decoded payload; called at most once
+	// Only names the pipelines that are to have the message, the others being done with it; none means all.
+	Only []string
 }
 
 // Output is what goes to a destination because of a message.
@@ -63,8 +65,9 @@ type Result struct {
 	// Unrouted are records that no pipeline took, Ignored those of a signal that no destination in use takes.
 	Unrouted, Ignored int
 	// Failed says that pipelines had to look inside and could not; it wraps ErrPanic if that is a mistake of the program.
-	// Outputs are those of the others.
-	Failed error
+	// Outputs are those of the others. FailedIn names them.
+	Failed   error
+	FailedIn []string
 }
 
 // Skip says that a pipeline does not take signals to a destination that has no use for them.
@@ -96,6 +99,9 @@ func (p *Plan) Route(ctx context.Context, m Message) Result {
 	v := &view{message: m}
 	var taking []*route
 	for _, r := range routes {
+		if len(m.Only) > 0 && !slices.Contains(m.Only, r.name) {
+			continue
+		}
 		if r.tenants.match(m.Subject.Tenant) && r.namespaces.match(m.Subject.Namespace) && r.services.match(m.Subject.Service) {
 			taking = append(taking, r)
 			if r.pipeline != nil && r.pipeline.Looks(m.Subject.Signal) {
@@ -111,7 +117,7 @@ func (p *Plan) Route(ctx context.Context, m Message) Result {
 	for _, r := range taking {
 		out, err := r.guarded(ctx, v)
 		if err != nil {
-			res.Failed = fmt.Errorf("pipeline %s: %w", r.name, err)
+			res.Failed, res.FailedIn = fmt.Errorf("pipeline %s: %w", r.name, err), append(res.FailedIn, r.name)
 			continue
 		}
 		if out.tally.In > 0 || out.whole || out.tally.Effect.Faults != nil {
