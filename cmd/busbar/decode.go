@@ -30,13 +30,17 @@ func schemaOf(root subject.Root, d *bus.Delivery) string {
 	if schema := d.Header(subject.HeaderSchema); schema != "" {
 		return schema
 	}
-	if p, ok := root.ParseOTLP(d.Subject); ok {
+	from := d.Subject
+	if l := readLetter(root, d); l.Subject != "" {
+		from = l.Subject
+	}
+	if p, ok := root.ParseOTLP(from); ok {
 		return p.Signal.Schema()
 	}
-	if p, ok := root.ParseOut(d.Subject); ok {
+	if p, ok := root.ParseOut(from); ok {
 		return p.Signal.Schema()
 	}
-	switch rest := strings.TrimPrefix(d.Subject, string(root)+"."); {
+	switch rest := strings.TrimPrefix(from, string(root)+"."); {
 	case strings.HasPrefix(rest, "raw.exchange."):
 		return subject.SchemaExchanges
 	case strings.HasPrefix(rest, "raw.process."):
