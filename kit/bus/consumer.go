@@ -26,8 +26,9 @@ type consumer struct {
 	ensured  chan error     // from the making of the consumer
 	done     chan struct{}  // closed when nobody reads arrivals any more
 
-	held  map[place]*holding
-	bytes int
+	held    map[place]*holding
+	bytes   int
+	settled settled
 
 	retries, burials, absences occasion
 	background                 sync.WaitGroup // workers, and the making of the consumer
@@ -43,6 +44,7 @@ type place struct {
 type holding struct {
 	delivery *Delivery
 	touched  time.Time // when the server last heard of it
+	settled  bool      // it need not come again
 }
 
 func newConsumer(b *Bus, spec ConsumerSpec, fn Handler) *consumer {
@@ -144,8 +146,13 @@ func (c *consumer) arrive(m *nats.Msg) {
 	c.pull.arrived()
 	h := &holding{delivery: newDelivery(m), touched: time.Now()}
 	at := h.place()
-	if h.delivery.Stream == "" || c.held[at] != nil {
+	switch {
+	case h.delivery.Stream == "" || c.held[at] != nil:
 		return // not from a stream; or delivered again while its first delivery is still in hand
+	case c.settled.has(at): // the server died with the answer
+		c.bus.answer(h.delivery, ackDone)
+		c.count("repeated")
+		return
 	}
 	c.held[at] = h
 	c.bytes += m.Size()
@@ -160,6 +167,9 @@ func (c *consumer) arrive(m *nats.Msg) {
 
 func (c *consumer) forget(h *holding) {
 	delete(c.held, h.place())
+	if h.settled {
+		c.settled.add(h.place())
+	}
 	c.bytes -= h.delivery.msg.Size()
 	c.bus.metrics.held.WithLabelValues(c.bus.name, c.spec.Durable).Dec()
 }
@@ -218,7 +228,7 @@ func (c *consumer) worker(handlers, loop context.Context) {
 			c.bus.answer(h.delivery, ackRefuse) // cut short, not failed: another process may take it at once
 			c.count("returned")
 		} else {
-			c.settle(handlers, h.delivery, err)
+			h.settled = c.settle(handlers, h.delivery, err)
 		}
 		c.finished <- h
 	}
@@ -226,4 +236,10 @@ func (c *consumer) worker(handlers, loop context.Context) {
 
 func (c *consumer) count(outcome string) {
 	c.bus.metrics.consumed.WithLabelValues(c.bus.name, c.spec.Durable, outcome).Inc()
+}
+
+// countSettled counts a message that need not come again.
+func (c *consumer) countSettled(d *Delivery, outcome string) {
+	c.count(outcome)
+	c.bus.metrics.consumedRecords.WithLabelValues(c.bus.name, d.Stream, c.spec.Durable, outcome).Add(float64(d.Items()))
 }

@@ -57,8 +57,10 @@ func (d *Delivery) Encoding() string {
 }
 
 // Items returns the number of records inside as its header tells, at least 1.
-func (d *Delivery) Items() int {
-	n, err := strconv.Atoi(d.msg.Header.Get(HeaderItems))
+func (d *Delivery) Items() int { return items(d.msg) }
+
+func items(msg *nats.Msg) int {
+	n, err := strconv.Atoi(msg.Header.Get(HeaderItems))
 	if err != nil || n < 1 {
 		return 1
 	}

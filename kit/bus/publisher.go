@@ -98,7 +98,7 @@ func (w *publisher) prepare(msg *Msg) (*publication, error) {
 		return nil, err
 	}
 	cost := min(max(int64(len(wire.Data)), w.minCost), w.window)
-	return &publication{msg: wire, items: msg.Items, cost: cost, release: release}, nil
+	return &publication{msg: wire, items: items(wire), cost: cost, release: release}, nil
 }
 
 func (w *publisher) acquire(ctx context.Context, p *publication) error {
@@ -220,12 +220,32 @@ func (w *publisher) onAck(m *nats.Msg) {
 		w.orphan(p)
 		return
 	}
-	_, err = parseAck(m.Data)
+	stored, err := parseAck(m.Data)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && passing(api) {
 		w.retry(p, err)
 		return
 	}
+	if err == nil {
+		w.count(p, stored)
+	}
 	w.end(p, err)
+}
+
+// count counts what was stored. One that was sent more than once may be its own double.
+func (w *publisher) count(p *publication, stored ack) {
+	w.mu.Lock()
+	pending, again := w.pending[p.id] == p, p.attempts > 0
+	w.mu.Unlock()
+	m, client := w.bus.metrics, w.bus.name
+	switch {
+	case !pending:
+	case stored.Duplicate && !again:
+		m.repeatedRecords.WithLabelValues(client, stored.Stream).Add(float64(p.items))
+	default:
+		m.published.WithLabelValues(client, stored.Stream).Inc()
+		m.publishedBytes.WithLabelValues(client, stored.Stream).Add(float64(len(p.msg.Data)))
+		m.publishedRecords.WithLabelValues(client, stored.Stream).Add(float64(p.items))
+	}
 }
 
 // orphan handles a publication that no stream takes now.
@@ -249,13 +269,8 @@ func (w *publisher) end(p *publication, err error) {
 	if !w.forget(p) {
 		return
 	}
-	m := w.bus.metrics
-	if err == nil {
-		m.published.Inc()
-		m.publishedBytes.Add(float64(len(p.msg.Data)))
-		m.publishedRecords.Add(float64(p.items))
-	} else {
-		m.publishErrors.WithLabelValues(w.bus.name, errorReason(err)).Inc()
+	if err != nil {
+		w.bus.metrics.publishErrors.WithLabelValues(w.bus.name, errorReason(err)).Inc()
 	}
 	p.release()
 	p.done(err)
@@ -313,21 +328,25 @@ func (w *publisher) close(timeout time.Duration) {
 	}
 }
 
-// parseAck returns the sequence in the acknowledgement of a stream, which may also say that it has the message already.
-func parseAck(data []byte) (sequence uint64, err error) {
-	var ack struct {
-		Stream   string              `json:"stream"`
-		Sequence uint64              `json:"seq"`
-		Error    *jetstream.APIError `json:"error"`
+// ack is the answer of a stream to a publication.
+type ack struct {
+	Stream    string              `json:"stream"`
+	Sequence  uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"` // it has a message of this id already
+	Error     *jetstream.APIError `json:"error"`
+}
+
+// parseAck reads an answer. A nil error says that the stream has the message.
+func parseAck(data []byte) (ack, error) {
+	var a ack
+	if err := json.Unmarshal(data, &a); err != nil {
+		return a, fmt.Errorf("parse acknowledgement: %w", err)
 	}
-	if err := json.Unmarshal(data, &ack); err != nil {
-		return 0, fmt.Errorf("parse acknowledgement: %w", err)
+	if a.Error != nil {
+		return a, classify(a.Error)
 	}
-	if ack.Error != nil {
-		return 0, classify(ack.Error)
+	if a.Stream == "" {
+		return a, errors.New("parse acknowledgement: it names no stream")
 	}
-	if ack.Stream == "" {
-		return 0, errors.New("parse acknowledgement: it names no stream")
-	}
-	return ack.Sequence, nil
+	return a, nil
 }

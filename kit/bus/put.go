@@ -67,7 +67,8 @@ func (b *Bus) put(ctx context.Context, wire *nats.Msg) (sequence uint64, err err
 	if err != nil {
 		return 0, err
 	}
-	return parseAck(answer.Data)
+	stored, err := parseAck(answer.Data)
+	return stored.Sequence, err
 }
 
 // Last returns the newest message on a subject of a stream; ok is false when there is none.

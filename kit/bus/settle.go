@@ -46,17 +46,17 @@ func (c *consumer) handle(ctx context.Context, d *Delivery) (err error) {
 	return c.fn(ctx, d)
 }
 
-// settle answers the delivery as the handler's result wants.
-func (c *consumer) settle(ctx context.Context, d *Delivery, err error) {
+// settle answers the delivery as the handler's result wants, and tells whether the message need not come again.
+func (c *consumer) settle(ctx context.Context, d *Delivery, err error) bool {
 	if err == nil {
 		c.bus.answer(d, ackDone)
-		c.count("acked")
-		return
+		c.countSettled(d, "acked")
+		return true
 	}
 	if reason, ok := AsPermanent(err); ok {
 		err = c.bury(ctx, d, reason, err)
 		if err == nil {
-			return
+			return true
 		}
 		err = fmt.Errorf("bury it as %s: %w", reason, err)
 	}
@@ -67,6 +67,7 @@ func (c *consumer) settle(ctx context.Context, d *Delivery, err error) {
 	c.retries.warn(c.bus.log, "message is retried", "consumer", c.spec.Durable, "subject", d.Subject, "attempt", d.Attempt, "delay", delay, "error", err)
 	c.bus.answer(d, ackRefuse+` {"delay": `+strconv.FormatInt(int64(delay), 10)+`}`)
 	c.count(outcome)
+	return false
 }
 
 // bury copies d to its dead-letter subject and ends its delivery. While the copy cannot be stored, it returns an error
@@ -81,7 +82,8 @@ func (c *consumer) bury(ctx context.Context, d *Delivery, reason string, cause e
 			switch {
 			case err == nil:
 				outcome = "dead"
-				c.bus.metrics.dead.WithLabelValues(c.bus.name, c.spec.Durable, reason).Inc()
+				c.bus.metrics.dead.WithLabelValues(c.bus.name, d.Stream, c.spec.Durable, reason).Inc()
+				c.bus.metrics.deadRecords.WithLabelValues(c.bus.name, d.Stream, c.spec.Durable, reason).Add(float64(d.Items()))
 			case !errors.Is(err, ErrTooLarge):
 				return err
 			}
@@ -92,7 +94,7 @@ func (c *consumer) bury(ctx context.Context, d *Delivery, reason string, cause e
 	}
 	c.burials.warn(c.bus.log, "message is given up", "consumer", c.spec.Durable, "subject", d.Subject, "reason", reason, "outcome", outcome, "error", cause)
 	c.bus.answer(d, ackEnd+" "+reason)
-	c.count(outcome)
+	c.countSettled(d, outcome)
 	return nil
 }
 
