@@ -146,17 +146,18 @@ func (d *destination) deliver(attempt, running context.Context, g *gate, to sink
 	}
 	left, err := to.take(attempt, r, m.Items())
 	if err != nil {
-		return d.failed(attempt, p, m, err)
+		return d.failed(attempt, p, m, otlp.Blame(r, err))
 	}
 	p.succeed()
 	d.state.ok()
 	d.metrics.attempts.WithLabelValues(d.name, "ok").Inc()
 	taken := m.Items()
 	for reason, n := range left {
-		d.metrics.drop(reason, n)
+		n = min(n, taken) // a back end may say that it rejects more than it got
+		d.metrics.drop(d.name, reason, n)
 		taken -= n
 	}
-	d.metrics.records.WithLabelValues(d.name, string(r.Signal)).Add(float64(max(taken, 0)))
+	d.metrics.records.WithLabelValues(d.name, string(r.Signal)).Add(float64(taken))
 	return nil
 }
 
