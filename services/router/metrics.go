@@ -19,13 +19,18 @@ const (
 	dropExpired  = "expired"  // the stream had to drop them before a router read them
 )
 
-// metrics are what a router tells of itself. For each pipeline in = out + dropped. Labels are bounded by what is declared.
+// metrics are what a router tells of itself. For each pipeline in = out + dropped. For each destination, what pipelines sent =
+// what was published to its stream, for the first time or again, + merged. Labels are bounded by what is declared.
 type metrics struct {
 	in, out *prometheus.CounterVec // by pipeline
+	sent    *prometheus.CounterVec // by pipeline and destination
+	merged  *prometheus.CounterVec // by destination
 	left    *prometheus.CounterVec // by pipeline and reason
 	errors  *prometheus.CounterVec // by pipeline and step
 	secrets *prometheus.CounterVec // by pipeline and kind
 	drops   *metric.Drops
+
+	pending, waiting prometheus.Gauge // messages and records that no router has routed yet
 
 	mu      sync.Mutex
 	dropped map[string]uint64 // by reason, for the heartbeat
@@ -36,9 +41,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		opts := prometheus.CounterOpts{Name: "busbar_router_" + name, Help: help}
 		return metric.Register(reg, prometheus.NewCounterVec(opts, labels))
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return metric.Register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: "busbar_router_" + name, Help: help}))
+	}
 	return &metrics{
+		pending: gauge("pending_messages", "Messages that no router has routed yet."),
+		waiting: gauge("pending_records", "Records inside those, as estimated from the messages that this process has seen."),
 		in:      counter("in_records_total", "Records that a pipeline took.", "pipeline"),
 		out:     counter("out_records_total", "Records that a pipeline handed on, once for all of its destinations.", "pipeline"),
+		sent:    counter("sent_records_total", "Records that a pipeline sent to a destination.", "pipeline", "destination"),
+		merged:  counter("merged_records_total", "Records that a destination was not sent again, since another pipeline had sent it the same message.", "destination"),
 		left:    counter("dropped_records_total", "Records that a pipeline left out, by reason.", "pipeline", "reason"),
 		errors:  counter("errors_total", "Expressions that could not be evaluated for a record, which had no effect on it.", "pipeline", "step"),
 		secrets: counter("redactions_total", "Secrets that a pipeline removed, by kind: credit_card, email, bearer_token, key or the name of a pattern.", "pipeline", "kind"),
@@ -48,10 +60,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 // count counts a message that has been routed and stored.
-func (m *metrics) count(res plan.Result) {
+func (m *metrics) count(res plan.Result, items int) {
+	for _, to := range res.Merged {
+		m.merged.WithLabelValues(to).Add(float64(items))
+	}
 	for _, t := range res.Tallies {
 		m.in.WithLabelValues(t.Pipeline).Add(float64(t.In))
 		m.out.WithLabelValues(t.Pipeline).Add(float64(t.Out))
+		for _, to := range t.To {
+			m.sent.WithLabelValues(t.Pipeline, to).Add(float64(t.Out))
+		}
 		for reason, n := range t.Effect.Dropped {
 			m.left.WithLabelValues(t.Pipeline, reason).Add(float64(n))
 			m.drop(reason, n)

@@ -223,8 +223,12 @@ func (r *router) consume(ctx context.Context) error {
 		Filters:     []string{string(r.Root) + ".otlp.>"},
 		DeadSubject: func(reason string) string { return r.Root.Dead(Service, reason) },
 		Workers:     r.Workers,
+		AckWait:     ackWait,
 	}, r.route)
 }
+
+// ackWait is how long after the death of a router its messages go to the next one.
+const ackWait = 10 * time.Second
 
 // Reasons of dead letters.
 const (
@@ -247,7 +251,7 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 			return r.unpublished(ctx, p, err)
 		}
 	}
-	r.metrics.count(res)
+	r.metrics.count(res, d.Items())
 	switch {
 	case errors.Is(res.Failed, plan.ErrPanic):
 		return bus.PermanentOf(strings.Join(res.FailedIn, ","), reasonPanic, res.Failed)

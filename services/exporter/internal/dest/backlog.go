@@ -16,7 +16,7 @@ const lookEvery = 5 * time.Second
 
 // backlog watches what waits for a destination, and what the stream had to drop before the destination took it.
 //
-// It takes each message that was lost for as many records as messages have on average.
+// It takes each message that waits or was lost for as many records as messages have on average.
 type backlog struct {
 	messages, records atomic.Int64 // that were delivered to this process
 	gap               bus.Gap
@@ -51,12 +51,14 @@ func (b *backlog) watch(ctx context.Context, d *destination) (wait func()) {
 func (b *backlog) look(ctx context.Context, d *destination) {
 	// An error is that of a bus that is away, which says so itself, or of a consumer that is about to be made.
 	if at, err := d.bus.Position(ctx, d.root.OutStream(d.name).Name, durable); err == nil {
-		d.metrics.pending.WithLabelValues(d.name).Set(float64(at.Pending) + float64(at.Unacked))
-		d.metrics.drop(reasonExpired, b.lost(at))
+		waiting := at.Pending + uint64(max(0, at.Unacked)) //nolint:gosec // not negative
+		d.metrics.pending.WithLabelValues(d.name).Set(float64(waiting))
+		d.metrics.waiting.WithLabelValues(d.name).Set(float64(b.inside(waiting)))
+		d.metrics.drop(d.name, reasonExpired, b.inside(b.gap.Lost(at)))
 	}
 }
 
-// lost returns how many records were lost since it was last asked.
-func (b *backlog) lost(at bus.Position) int {
-	return int(float64(b.gap.Lost(at)) * max(1, float64(b.records.Load())/float64(max(1, b.messages.Load()))))
+// inside estimates how many records so many messages have.
+func (b *backlog) inside(messages uint64) int {
+	return int(float64(messages) * max(1, float64(b.records.Load())/float64(max(1, b.messages.Load()))))
 }

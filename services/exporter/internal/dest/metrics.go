@@ -20,7 +20,9 @@ type Metrics struct {
 	state    *prometheus.GaugeVec
 	attempts *prometheus.CounterVec
 	records  *prometheus.CounterVec
+	left     *prometheus.CounterVec
 	pending  *prometheus.GaugeVec
+	waiting  *prometheus.GaugeVec
 	drops    *metric.Drops
 
 	mu      sync.Mutex
@@ -42,20 +44,29 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "busbar_destination_records_total",
 			Help: "Records that the destination has taken.",
 		}, []string{"destination", "signal"})),
+		left: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "busbar_destination_dropped_records_total",
+			Help: "Records that the destination will never have, by reason. Those in dead letters are not among them.",
+		}, []string{"destination", "reason"})),
 		pending: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "busbar_destination_pending_messages",
 			Help: "Messages on the stream of the destination that it has not taken yet.",
+		}, []string{"destination"})),
+		waiting: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "busbar_destination_pending_records",
+			Help: "Records inside those, as estimated from the messages that this process has seen.",
 		}, []string{"destination"})),
 		drops:   metric.NewDrops(reg),
 		dropped: make(map[string]uint64),
 	}
 }
 
-// drop counts records that were left out.
-func (m *Metrics) drop(reason string, records int) {
+// drop counts records that a destination will never have.
+func (m *Metrics) drop(destination, reason string, records int) {
 	if records <= 0 {
 		return
 	}
+	m.left.WithLabelValues(destination, reason).Add(float64(records))
 	m.drops.Add(stage, reason, records)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,7 +95,7 @@ func (m *Metrics) forget(name string) {
 	labels := prometheus.Labels{"destination": name}
 	for _, v := range []interface {
 		DeletePartialMatch(labels prometheus.Labels) int
-	}{m.state, m.attempts, m.records, m.pending} {
+	}{m.state, m.attempts, m.records, m.left, m.pending, m.waiting} {
 		v.DeletePartialMatch(labels)
 	}
 }

@@ -55,6 +55,7 @@ type Output struct {
 type Tally struct {
 	Pipeline string
 	In, Out  int
+	To       []string // destinations that Out went to
 	Effect   pipeline.Effect
 }
 
@@ -62,6 +63,8 @@ type Tally struct {
 type Result struct {
 	Outputs []Output
 	Tallies []Tally
+	// Merged are destinations that several pipelines sent the message to as it came, and that get it once: one for each time.
+	Merged []string
 	// Unrouted are records that no pipeline took, Ignored those of a signal that no destination in use takes.
 	Unrouted, Ignored int
 	// Failed says that pipelines had to look inside and could not; it wraps ErrPanic if that is a mistake of the program.
@@ -124,7 +127,10 @@ func (p *Plan) Route(ctx context.Context, m Message) Result {
 			res.Tallies = append(res.Tallies, out.tally)
 		}
 		for _, to := range r.to {
-			if out.whole && !slices.Contains(whole, to) {
+			switch {
+			case out.whole && slices.Contains(whole, to):
+				res.Merged = append(res.Merged, to)
+			case out.whole:
 				whole = append(whole, to)
 			}
 			res.Outputs = r.outputs(res.Outputs, to, out.chunks)

@@ -40,7 +40,7 @@ func (r *route) guarded(ctx context.Context, v *view) (out outcome, err error) {
 }
 
 func (r *route) run(ctx context.Context, v *view) (out outcome, err error) {
-	out.tally = Tally{Pipeline: r.name, In: v.message.Items, Out: v.message.Items}
+	out.tally = Tally{Pipeline: r.name, In: v.message.Items, Out: v.message.Items, To: r.to}
 	if r.pipeline == nil {
 		v.taken = true
 		out.whole = true
