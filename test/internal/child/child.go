@@ -52,6 +52,19 @@ func (c *Child) Stop() {
 	<-c.done
 }
 
+// End sends it a signal and waits until it has ended; what has not after half a minute is killed, which is an error.
+func (c *Child) End(signal syscall.Signal) error {
+	_ = c.cmd.Process.Signal(signal)
+	select {
+	case <-c.done:
+		return nil
+	case <-time.After(30 * time.Second):
+		_ = c.cmd.Process.Kill()
+		<-c.done
+		return fmt.Errorf("%s did not end within half a minute of %v:\n%s", c.cmd.Path, signal, c.log.String())
+	}
+}
+
 // Ended returns an error with what the program printed if it has ended.
 func (c *Child) Ended() error {
 	select {

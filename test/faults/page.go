@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+const head = `# Reliability
+
+Written by ` + "`make faults`" + ` on %s, %d processors, %s: nats-server, enricher, router, exporter and two back ends as processes of their own, %d messages
+of %d records a second. Before each row everything starts anew. A kill is done %d times, at random times, and the program is started again at once; the back end is
+away for %v; every other trouble lasts %v. What the bus has acknowledged must come to both back ends, whatever happens: of records *lost* there must be none. Records may
+come *again* in a row that kills, at most 0.1 %%, and in no other. The *delay* is that of the back end that nothing is the matter with: 99 of 100
+records take no longer from their publication to their arrival, before the fault and while it lasts.
+
+| fault | acknowledged | delivered | dead letters | lost | again | delay before | delay |
+|---|---|---|---|---|---|---|---|
+`
+
+// page is the document.
+func page(all []outcome, s settings) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, head, time.Now().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), s.rate, batch, s.rounds, s.gone, s.spell)
+	for _, o := range all {
+		fmt.Fprintln(&b, o.line())
+	}
+	return b.Bytes()
+}
+
+// line is a row of the table.
+func (o outcome) line() string {
+	if o.skipped != "" {
+		return fmt.Sprintf("| %s | not run: %s | | | | | | |", o.name, o.skipped)
+	}
+	again := fmt.Sprintf("%d", o.repeated)
+	if o.repeated > 0 {
+		again += fmt.Sprintf(" (%.3f %%)", 100*float64(o.repeated)/float64(o.acknowledged))
+	}
+	delays := " | "
+	if o.onePlace {
+		delays = fmt.Sprintf("%v | %v", o.before.Round(time.Millisecond), o.after.Round(time.Millisecond))
+	}
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %s | %s |", o.name, o.acknowledged, o.delivered, o.dead, o.lost, again, delays)
+}
