@@ -21,13 +21,14 @@ type Memory struct {
 	swept   time.Time
 }
 
-// entry is what a key holds. Exactly one of value, isCounter and members tells the kind.
+// entry is what a key holds. The kind tells which of value, counter, members and full.
 type entry struct {
 	key     string
 	kind    kind
 	value   []byte
 	counter int64
 	members map[string]struct{}
+	full    time.Time // when the bucket will be full
 	size    int       // bytes, roughly
 	expires time.Time // zero: never
 }
@@ -38,6 +39,7 @@ const (
 	kindBytes kind = iota
 	kindCounter
 	kindSet
+	kindBucket
 )
 
 const (
@@ -140,6 +142,35 @@ func (m *Memory) SetAdd(_ context.Context, key, member string, limit int, ttl ti
 	return true, nil
 }
 
+// Take implements Store.
+func (m *Memory) Take(_ context.Context, key string, n int64, limit Limit, owe bool) (taken bool, wait time.Duration, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.find(key, kindBucket)
+	if err != nil {
+		return false, 0, err
+	}
+	now := time.Now()
+	if e == nil {
+		e = &entry{key: key, kind: kindBucket, full: now}
+		if err := m.insert(e, entryOverhead+len(key)); err != nil {
+			return false, 0, err
+		}
+	}
+	if debt := e.full.Sub(now) - limit.lasts(limit.Burst); debt >= 0 {
+		wait = debt + time.Microsecond // when it holds more than nothing
+	}
+	if wait > 0 && !owe {
+		return false, wait, nil
+	}
+	if e.full.Before(now) {
+		e.full = now
+	}
+	e.full = e.full.Add(limit.lasts(n))
+	e.expires = e.full
+	return true, wait, nil
+}
+
 // Delete implements Store.
 func (m *Memory) Delete(_ context.Context, key string) error {
 	m.mu.Lock()
@@ -148,6 +179,12 @@ func (m *Memory) Delete(_ context.Context, key string) error {
 		m.remove(at)
 	}
 	return nil
+}
+
+// lasts is how long the bucket takes to fill by n, a hundred years at most.
+func (l Limit) lasts(n int64) time.Duration {
+	const most = 100 * 365 * 24 * time.Hour
+	return time.Duration(min(float64(n)/l.Rate*float64(time.Second), float64(most)))
 }
 
 // find returns the live entry of key, now the most recently used, or nil.

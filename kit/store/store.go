@@ -13,13 +13,19 @@ import (
 
 // Errors of every Store.
 var (
-	// ErrKind: the key holds another kind of value (bytes, counter, set) than the method works on.
+	// ErrKind: the key holds another kind of value (bytes, counter, set, bucket) than the method works on.
 	ErrKind = errors.New("key holds another kind of value")
 	// ErrTooLarge: the value alone exceeds what the store may hold.
 	ErrTooLarge = errors.New("value is too large")
 )
 
-// Store keeps bytes, counters and sets under keys. A key holds one kind. Each method is atomic among all users of the same
+// Limit is how fast a bucket fills, in tokens a second, and how many it holds. Both are above zero.
+type Limit struct {
+	Rate  float64
+	Burst int64
+}
+
+// Store keeps bytes, counters, sets and buckets under keys. A key holds one kind. Each method is atomic among all users of the same
 // store, and may be called from several goroutines. A ttl of zero keeps an entry until room is short. Slices that are given
 // or returned are copies, or are treated as if they were: nobody changes them.
 type Store interface {
@@ -35,6 +41,11 @@ type Store interface {
 	// SetAdd adds member to the set under key unless that has limit members already, and tells whether member is in the
 	// set now. The ttl counts from the last member added.
 	SetAdd(ctx context.Context, key, member string, limit int, ttl time.Duration) (in bool, err error)
+	// Take takes n tokens from the bucket under key, which begins full and fills by rate a second up to burst. It takes them all
+	// or none: all if the bucket holds anything, be it less than n, so that a large demand is met too and paid off before the
+	// next one; or all whatever the bucket holds, if it may owe. The wait is how long until the bucket holds something
+	// again, as seen before this demand: zero if it did.
+	Take(ctx context.Context, key string, n int64, limit Limit, owe bool) (taken bool, wait time.Duration, err error)
 	// Delete removes whatever is under key.
 	Delete(ctx context.Context, key string) error
 }

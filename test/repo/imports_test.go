@@ -25,6 +25,7 @@ func homes() []home {
 	all := []home{
 		{"github.com/nats-io/", []string{"kit/bus"}, "kit/bus owns the bus: delivery rules hold only if everybody goes through it"},
 		{"github.com/cilium/ebpf", []string{"services/probe/internal/kern"}, "kern owns the kernel side: hooks, maps and records change together"},
+		{"github.com/redis/", []string{"kit/store/redis"}, "kit/store owns what replicas share: callers know no server"},
 		{"go.yaml.in/yaml", []string{"kit/config"}, "kit/config owns YAML: every fault has a position and unknown keys are refused"},
 		{"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl", []string{"services/router/internal/ottl"}, "OTTL's API changes with every release: one package follows it"},
 		{"google.golang.org/grpc", []string{"services/exporter/internal/otlp", "kit/collector"}, "only the exporter talks to back ends"},
@@ -124,6 +125,8 @@ func TestFence(t *testing.T) {
 		{"kit/bus/bus.go", "github.com/nats-io/nats.go", true},
 		{"kit/bus/embedded/server.go", "github.com/nats-io/nats-server/v2/server", true},
 		{"kit/store/store.go", "github.com/nats-io/nats.go", false},
+		{"kit/store/redis/redis.go", "github.com/redis/go-redis/v9", true},
+		{"services/router/router.go", "github.com/redis/go-redis/v9", false},
 		{"kit/bus/bus.go", module + "contract/subject", false},
 		{"kit/bus/bus_test.go", module + "services/router", false},
 		{"services/router/router.go", module + "contract/subject", true},

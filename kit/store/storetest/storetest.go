@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store, within func(*testing.T
 		{"compare and swap", testCompareAndSwap},
 		{"counter", testCounter},
 		{"set", testSet},
+		{"bucket", testBucket},
 		{"kinds do not mix", testKinds},
 		{"many at once", testConcurrency},
 	} {
@@ -124,6 +125,40 @@ func testSet(t *testing.T, s store.Store) {
 	add("c", 2, true)
 }
 
+func testBucket(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	const second, slack = time.Second, 10 * time.Microsecond
+	limit := store.Limit{Rate: 10, Burst: 200}
+	take := func(n int64, owe, want bool, least, most time.Duration) {
+		t.Helper()
+		taken, wait, err := s.Take(ctx, "k", n, limit, owe)
+		if err != nil || taken != want || wait < least || wait > most {
+			t.Errorf("take %d: %v, wait %v, %v, want %v and %v to %v", n, taken, wait, err, want, least, most)
+		}
+	}
+	take(50, false, true, 0, 0)                       // 150 are left
+	take(250, false, true, 0, 0)                      // 100 are owed
+	take(1, false, false, 5*second, 10*second+slack)  // they are paid in ten seconds
+	take(100, true, true, 5*second, 10*second+slack)  // 200 are owed
+	take(1, false, false, 15*second, 20*second+slack) // which is twenty
+	check(t, s.Delete(ctx, "k"))                      // full again
+	take(205, false, true, 0, 0)                      // 5 are owed
+	time.Sleep(2 * second)                            // 15 are left
+	take(1, false, true, 0, 0)
+	check(t, s.Delete(ctx, "k"))
+	take(1, false, true, 0, 0)   // 199 are left
+	time.Sleep(2 * second)       // no more than the burst
+	take(250, false, true, 0, 0) // 50 are owed
+	take(1, false, false, 3500*time.Millisecond, 5*second+slack)
+	slow := store.Limit{Rate: 1e-6, Burst: 1}
+	if _, _, err := s.Take(ctx, "slow", 1000, slow, false); err != nil {
+		t.Error(err)
+	}
+	if taken, wait, err := s.Take(ctx, "slow", 1, slow, false); err != nil || taken || wait < time.Hour {
+		t.Errorf("slow: %v, %v, %v", taken, wait, err)
+	}
+}
+
 func testKinds(t *testing.T, s store.Store) {
 	ctx := t.Context()
 	_, err := s.Add(ctx, "k", 1, 0)
@@ -131,7 +166,11 @@ func testKinds(t *testing.T, s store.Store) {
 	_, _, errGet := s.Get(ctx, "k")
 	_, errSwap := s.CompareAndSwap(ctx, "k", nil, nil, 0)
 	_, errSet := s.SetAdd(ctx, "k", "m", 1, 0)
-	for _, err := range []error{errGet, errSwap, errSet} {
+	_, _, errTake := s.Take(ctx, "k", 1, store.Limit{Rate: 1, Burst: 1}, false)
+	_, _, err = s.Take(ctx, "bucket", 1, store.Limit{Rate: 1, Burst: 1}, false)
+	check(t, err)
+	_, errAdd := s.Add(ctx, "bucket", 1, 0)
+	for _, err := range []error{errGet, errSwap, errSet, errTake, errAdd} {
 		if !errors.Is(err, store.ErrKind) {
 			t.Errorf("got %v", err)
 		}
@@ -143,7 +182,7 @@ func testKinds(t *testing.T, s store.Store) {
 func testConcurrency(t *testing.T, s store.Store) {
 	const users, each, limit = 8, 100, 10
 	ctx := t.Context()
-	var members, swaps atomic.Int64
+	var members, swaps, taken atomic.Int64
 	var wait sync.WaitGroup
 	for u := range users {
 		wait.Go(func() {
@@ -151,11 +190,15 @@ func testConcurrency(t *testing.T, s store.Store) {
 				_, err := s.Add(ctx, "counter", 1, 0)
 				in, setErr := s.SetAdd(ctx, "set", strconv.Itoa(u*each+i), limit, 0)
 				swapped, swapErr := s.CompareAndSwap(ctx, "bytes"+strconv.Itoa(i), nil, []byte("mine"), 0)
-				if err := errors.Join(err, setErr, swapErr); err != nil {
+				took, _, takeErr := s.Take(ctx, "bucket", 2, store.Limit{Rate: 1e-3, Burst: 2 * limit}, false)
+				if err := errors.Join(err, setErr, swapErr, takeErr); err != nil {
 					t.Error(err)
 				}
 				if in {
 					members.Add(1)
+				}
+				if took {
+					taken.Add(1)
 				}
 				if swapped {
 					swaps.Add(1)
@@ -165,8 +208,8 @@ func testConcurrency(t *testing.T, s store.Store) {
 	}
 	wait.Wait()
 	sum, err := s.Add(ctx, "counter", 0, 0)
-	if err != nil || sum != users*each || members.Load() != limit || swaps.Load() != each {
-		t.Errorf("sum %d, members %d, swaps %d, %v", sum, members.Load(), swaps.Load(), err)
+	if err != nil || sum != users*each || members.Load() != limit || swaps.Load() != each || taken.Load() != limit && taken.Load() != limit+1 {
+		t.Errorf("sum %d, members %d, swaps %d, taken %d, %v", sum, members.Load(), swaps.Load(), taken.Load(), err)
 	}
 }
 
