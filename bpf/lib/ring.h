@@ -10,7 +10,7 @@
 static __always_inline long ring_send(void *record, __u64 size)
 {
 	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS);
-	__u64 flags = at / wake_bytes == (at + size) / wake_bytes ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
+	__u64 flags = (at ^ (at + size)) < wake_bytes ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
 
 	return bpf_ringbuf_output(&ring, record, size, flags);
 }

@@ -183,7 +183,7 @@ struct half {
 	__u64 trace_flags;
 };
 
-#define HINTS 2048
+#define HINTS 256
 
 // How many of the entries of `halves` there are by some bits of their keys.
 struct half_hints {
