@@ -10,13 +10,17 @@
 // others that come by before that one goes on would be missed: for them each program is there a second time. What the first
 // one has seen it leaves alone. Unix sockets have no positions to tell by.
 
+#include "kernel.h"
+
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym;
+
+#define socket_read(type, sk, member) (((type *)bpf_rdonly_cast((void *)(sk), bpf_core_type_id_kernel(type)))->member)
+
 #include "lib/conns.h"
 #include "lib/tls.h"
 #include "lib/unix_receive.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-
-extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym;
 
 // tcp makes the members of a socket ones that are read without calling a helper.
 static __always_inline const struct tcp_sock *tcp(const struct sock *sk)

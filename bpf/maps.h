@@ -10,9 +10,10 @@
 
 // Settings, fixed before load so that the verifier prunes what they switch off.
 const volatile __u32 request_window = REQUEST_MAX;     // captured bytes of a request head
-const volatile __u32 response_window = RESPONSE_MAX;   // and of a response head
+const volatile __u32 response_window = RESPONSE_MAX;   // and of what answers it, not of HTTP
 const volatile __u64 wake_bytes = 1 << 20;             // the reader is woken once per so much written
 const volatile __s64 tls_report_period = 60000000000;  // ns after which an encrypted connection is reported that goes on
+const volatile __s64 suspended = 0;                    // ns for which the machine has been suspended before the load
 const volatile bool preempted = true;                  // programs may be preempted by others on their CPU
 const volatile __u8 default_verdict = VERDICT_OBSERVE; // of processes without an entry in `procs`
 

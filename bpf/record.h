@@ -45,7 +45,7 @@ enum exchange_flags {
 	EXCHANGE_RESET = 1 << 0,            // the connection was aborted while the exchange was open
 	EXCHANGE_NO_RESPONSE = 1 << 1,      // not one byte of a response
 	EXCHANGE_REQUEST_CUT = 1 << 2,      // the request head is longer than what was captured
-	EXCHANGE_RESPONSE_CUT = 1 << 3,     // the response head is longer than what was captured
+	EXCHANGE_RESPONSE_CUT = 1 << 3,     // the response is longer than what was captured of it
 	EXCHANGE_REQUEST_PARTIAL = 1 << 4,  // ended before the request was complete
 	EXCHANGE_RESPONSE_PARTIAL = 1 << 5, // ended before the response was complete
 	EXCHANGE_UNTIL_CLOSE = 1 << 6,      // the response had no length: the connection's end is its end
@@ -56,7 +56,7 @@ enum exchange_flags {
 };
 
 // One HTTP request and its response. `request_captured` bytes of the request head follow the struct, then
-// `response_captured` bytes of the response head, without a gap.
+// `response_captured` bytes of the response, without a gap: none of HTTP, whose status is all that matters.
 struct exchange_record {
 	__u16 kind;
 	__u16 flags;

@@ -78,7 +78,13 @@ static __always_inline void exchange_begin(struct conn *c, __u32 dir, __u32 seq)
 
 #define NS_PER_US      1000
 #define NS_PER_S       (1000 * 1000 * NS_PER_US)
-#define JIFFIES_BEFORE 300 // seconds: how far below zero jiffies begin at boot
+#define JIFFIES_BEFORE 300         // seconds: how far below zero jiffies begin at boot
+#define JIFFY_MAX      (10 * 1000) // microseconds
+
+// socket_read reads a member of a socket of which only the address is known.
+#ifndef socket_read
+#define socket_read(type, sk, member) BPF_CORE_READ((type *)(sk), member)
+#endif
 
 // exchange_jiffy returns the length of a jiffy in ns, 0 if it cannot be told. A kernel does not say, but its jiffies began
 // 300 s below zero as a number of 32 bits.
@@ -95,14 +101,17 @@ static __always_inline __u64 exchange_jiffy(__u64 now, __u64 jiffies)
 
 // exchange_wait returns for how many microseconds the request whose first byte is being read has been in the socket: since
 // the last segment came. That time is overwritten when we acknowledge or send, so it is held against the one of the
-// last payload, which is counted in jiffies only. A function of its own so that the verifier looks at it once.
-__noinline __u64 exchange_wait(__u64 sk)
+// last payload, which is counted in jiffies only. Both stand still while the machine is suspended, so `now` does not tell if
+// it was since the start: then the wait is longer than the jiffies say. A function of its own so that the verifier looks at
+// it once.
+__noinline __u64 exchange_wait(__u64 sk, __u64 now)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-	__u64 now = bpf_ktime_get_ns(), jiffies = bpf_jiffies64(), stamp = BPF_CORE_READ(tp, tcp_mstamp), wait, older;
-	__u32 age = (__u32)jiffies - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
+	__u64 jiffies = bpf_jiffies64(), stamp = socket_read(struct tcp_sock, sk, tcp_mstamp), wait, older;
+	__u32 age = (__u32)jiffies - socket_read(struct inet_connection_sock, sk, icsk_ack.lrcvtime);
 
+	now -= suspended;
+	if (now / NS_PER_US - stamp > (age + 1ull) * JIFFY_MAX)
+		now = bpf_ktime_get_ns();
 	wait = now / NS_PER_US > stamp ? now / NS_PER_US - stamp : 0;
 	if (age <= 2 || age > 1u << 20)
 		return wait;
@@ -138,7 +147,7 @@ static __always_inline void exchange_open(struct conn *c, __u32 dir, __u32 seq)
 	c->request_dir = dir;
 	exchange_begin(c, dir, seq);
 	if (dir == DIR_RX && c->rec.family != AF_UNIX)
-		c->rec.wait = exchange_wait(c->sk);
+		c->rec.wait = exchange_wait(c->sk, c->now);
 	stream_reset(&c->stream[RESPONSE]);
 }
 
@@ -377,8 +386,6 @@ static __always_inline void exchange_response_head(struct conn *c, struct stream
 	if (status < 200 && status != 101) {
 		stream_reset(s);
 		if (real) {
-			c->rec.flags &= ~EXCHANGE_RESPONSE_CUT;
-			c->rec.response_captured = 0;
 			c->rec.response_bytes = 0;
 			c->rec.response_start = 0;
 			c->rec.response_end = 0;
@@ -455,8 +462,8 @@ __noinline int exchange_head(conn_param(c), __u32 dir, __u32 from, __u32 n)
 	real = exchange_real(c, request);
 	s = &c->stream[request ? REQUEST : RESPONSE];
 	s->head += n;
-	if (real)
-		exchange_capture(c, w, request, from, n);
+	if (real && request) // nobody reads that of a response
+		exchange_capture(c, w, true, from, n);
 	if (s->state != STREAM_DONE)
 		return 0;
 	if (request)

@@ -43,6 +43,7 @@ const (
 	benchVarPreempted       = "preempted"
 	benchVarRequestWindow   = "request_window"
 	benchVarResponseWindow  = "response_window"
+	benchVarSuspended       = "suspended"
 	benchVarTlsReportPeriod = "tls_report_period"
 	benchVarWakeBytes       = "wake_bytes"
 )
@@ -128,6 +129,7 @@ type benchVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -209,6 +211,7 @@ type benchVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }

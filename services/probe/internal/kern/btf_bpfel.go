@@ -45,6 +45,7 @@ const (
 	btfVarPreempted       = "preempted"
 	btfVarRequestWindow   = "request_window"
 	btfVarResponseWindow  = "response_window"
+	btfVarSuspended       = "suspended"
 	btfVarTlsReportPeriod = "tls_report_period"
 	btfVarUnixSalt        = "unix_salt"
 	btfVarWakeBytes       = "wake_bytes"
@@ -133,6 +134,7 @@ type btfVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -214,6 +216,7 @@ type btfVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`

@@ -44,6 +44,7 @@ const (
 	closeVarPreempted       = "preempted"
 	closeVarRequestWindow   = "request_window"
 	closeVarResponseWindow  = "response_window"
+	closeVarSuspended       = "suspended"
 	closeVarTlsReportPeriod = "tls_report_period"
 	closeVarWakeBytes       = "wake_bytes"
 )
@@ -130,6 +131,7 @@ type closeVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -209,6 +211,7 @@ type closeVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }

@@ -44,6 +44,7 @@ const (
 	close_by_addrVarPreempted       = "preempted"
 	close_by_addrVarRequestWindow   = "request_window"
 	close_by_addrVarResponseWindow  = "response_window"
+	close_by_addrVarSuspended       = "suspended"
 	close_by_addrVarTlsReportPeriod = "tls_report_period"
 	close_by_addrVarWakeBytes       = "wake_bytes"
 )
@@ -130,6 +131,7 @@ type close_by_addrVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -209,6 +211,7 @@ type close_by_addrVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }

@@ -44,6 +44,7 @@ const (
 	close_by_addr_legacyVarPreempted       = "preempted"
 	close_by_addr_legacyVarRequestWindow   = "request_window"
 	close_by_addr_legacyVarResponseWindow  = "response_window"
+	close_by_addr_legacyVarSuspended       = "suspended"
 	close_by_addr_legacyVarTlsReportPeriod = "tls_report_period"
 	close_by_addr_legacyVarWakeBytes       = "wake_bytes"
 )
@@ -130,6 +131,7 @@ type close_by_addr_legacyVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -209,6 +211,7 @@ type close_by_addr_legacyVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }

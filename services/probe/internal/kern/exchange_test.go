@@ -418,9 +418,14 @@ func TestBrokenConnection(t *testing.T) {
 }
 
 // TestWait checks how long a request lay in the socket before the server read it, also when it was acknowledged meanwhile.
-func TestWait(t *testing.T) {
+func TestWait(t *testing.T) { testWait(t, 0) }
+
+// TestWaitAfterSuspension does so on a machine that was suspended for an hour after the programs were loaded.
+func TestWaitAfterSuspension(t *testing.T) { testWait(t, -time.Hour) }
+
+func testWait(t *testing.T, unknown time.Duration) {
 	eachTier(t, func(t *testing.T, tier string) {
-		_, r := start(t, Options{Tier: tier})
+		_, r := start(t, Options{Tier: tier, suspended: unknown})
 		for _, late := range []time.Duration{0, 20 * time.Millisecond, 200 * time.Millisecond} {
 			client, server := pipe(t, "tcp", "127.0.0.1:0")
 			put(t, client, get)

@@ -50,6 +50,7 @@ const (
 	fentryVarReceiveFlagsAt  = "receive_flags_at"
 	fentryVarRequestWindow   = "request_window"
 	fentryVarResponseWindow  = "response_window"
+	fentryVarSuspended       = "suspended"
 	fentryVarTlsReportPeriod = "tls_report_period"
 	fentryVarUnixSalt        = "unix_salt"
 	fentryVarWakeBytes       = "wake_bytes"
@@ -143,6 +144,7 @@ type fentryVariableSpecs struct {
 	ReceiveFlagsAt  *ebpf.VariableSpec `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -224,6 +226,7 @@ type fentryVariables struct {
 	ReceiveFlagsAt  *ebpf.Variable `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`

@@ -49,6 +49,7 @@ const (
 	golangVarPreempted       = "preempted"
 	golangVarRequestWindow   = "request_window"
 	golangVarResponseWindow  = "response_window"
+	golangVarSuspended       = "suspended"
 	golangVarTlsReportPeriod = "tls_report_period"
 	golangVarUnixSalt        = "unix_salt"
 	golangVarWakeBytes       = "wake_bytes"
@@ -141,6 +142,7 @@ type golangVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -227,6 +229,7 @@ type golangVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`

@@ -49,6 +49,7 @@ const (
 	golang_legacyVarPreempted       = "preempted"
 	golang_legacyVarRequestWindow   = "request_window"
 	golang_legacyVarResponseWindow  = "response_window"
+	golang_legacyVarSuspended       = "suspended"
 	golang_legacyVarTlsReportPeriod = "tls_report_period"
 	golang_legacyVarUnixSalt        = "unix_salt"
 	golang_legacyVarWakeBytes       = "wake_bytes"
@@ -141,6 +142,7 @@ type golang_legacyVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -227,6 +229,7 @@ type golang_legacyVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`

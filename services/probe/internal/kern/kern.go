@@ -32,7 +32,7 @@ type Options struct {
 	Tier           string // one of the tiers; "" is auto
 	RingBytes      int    // size of the ring, a power of two and a multiple of the page size; 0 is 8 MiB
 	RequestWindow  int    // captured bytes of a request head, at most 512; 0 is 512
-	ResponseWindow int    // captured bytes of a response head, at most 256; 0 is 256
+	ResponseWindow int    // of what answers it, if that is not HTTP, at most 256; 0 is 256
 	DefaultIgnore  bool   // do not observe a process before Decide says so
 	VerifierLog    bool   // ask the kernel for its full log when it refuses a program; see LoadError
 
@@ -41,6 +41,8 @@ type Options struct {
 	again   bool     // as if tasks could be preempted in hooks, whether or not this kernel lets them
 	legacy  bool     // as if functions could be handed no memory, whether or not this kernel lets them
 	salt    uint64   // of the ids of exchanges over unix sockets
+
+	suspended time.Duration // what to add to the time for which the machine has been suspended so far
 
 	tlsReport time.Duration // after which an encrypted connection is reported that goes on; 0 is a minute
 }
@@ -104,6 +106,7 @@ func Load(o Options) (*Kern, error) {
 		return nil, err
 	}
 	o.salt = rand.Uint64()
+	o.suspended += suspended()
 	if err := rlimit.RemoveMemlock(); err != nil { // whether there is one is found out by making a map
 		return nil, fmt.Errorf("lift limit on locked memory: %w", err)
 	}

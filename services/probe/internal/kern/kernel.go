@@ -5,9 +5,11 @@ package kern
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -121,6 +123,18 @@ func function(name string) *btf.FuncProto {
 	}
 	proto, _ := f.Type.(*btf.FuncProto)
 	return proto
+}
+
+// suspended returns for how long the machine has been suspended since it started.
+func suspended() time.Duration {
+	least := time.Duration(math.MaxInt64)
+	for range 3 { // what passes between the two readings is too much
+		var running, all unix.Timespec
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &running)
+		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &all)
+		least = min(least, time.Duration(all.Nano()-running.Nano()))
+	}
+	return least
 }
 
 // preallocated tells that this kernel warns of maps that programs at tracepoints and kprobes let grow (before 6.1).

@@ -50,6 +50,7 @@ const (
 	kprobeVarReceiveFlagsAt  = "receive_flags_at"
 	kprobeVarRequestWindow   = "request_window"
 	kprobeVarResponseWindow  = "response_window"
+	kprobeVarSuspended       = "suspended"
 	kprobeVarTlsReportPeriod = "tls_report_period"
 	kprobeVarUnixSalt        = "unix_salt"
 	kprobeVarWakeBytes       = "wake_bytes"
@@ -143,6 +144,7 @@ type kprobeVariableSpecs struct {
 	ReceiveFlagsAt  *ebpf.VariableSpec `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -224,6 +226,7 @@ type kprobeVariables struct {
 	ReceiveFlagsAt  *ebpf.Variable `ebpf:"receive_flags_at"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`

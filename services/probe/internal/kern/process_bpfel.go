@@ -43,6 +43,7 @@ const (
 	processVarPreempted       = "preempted"
 	processVarRequestWindow   = "request_window"
 	processVarResponseWindow  = "response_window"
+	processVarSuspended       = "suspended"
 	processVarTlsReportPeriod = "tls_report_period"
 	processVarWakeBytes       = "wake_bytes"
 )
@@ -128,6 +129,7 @@ type processVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -207,6 +209,7 @@ type processVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }

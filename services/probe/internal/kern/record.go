@@ -59,7 +59,7 @@ const (
 	Reset           Flags = 1 << iota // the connection was aborted while the exchange was open
 	NoResponse                        // not one byte of a response
 	RequestCut                        // the request head is longer than what was captured
-	ResponseCut                       // the response head is longer than what was captured
+	ResponseCut                       // the response is longer than what was captured of it
 	RequestPartial                    // ended before the request was complete
 	ResponsePartial                   // ended before the response was complete
 	UntilClose                        // the response had no length: the connection's end is its end
@@ -206,7 +206,7 @@ func (p *Process) Comm() string {
 // Sink takes what Read finds. Everything it is handed, slices included, is valid only during the call. Calls come
 // from one goroutine, one after the other.
 type Sink interface {
-	// Exchange takes a finished exchange with the captured beginnings of its heads.
+	// Exchange takes a finished exchange with the captured beginnings of its heads; of an HTTP response that is nothing.
 	Exchange(e *Exchange, request, response []byte)
 	// Process takes a change of a process. After Exec, file is the executable as the caller named it, args and env
 	// are NUL-separated and may be cut at 512 and 2048 bytes; otherwise all three are empty.

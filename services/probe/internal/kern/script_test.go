@@ -41,9 +41,6 @@ func want(request, response message, status uint16, flags Flags) wanted {
 	if w.Request, cut = taken(request.head, maxRequestWindow); cut {
 		w.Flags |= RequestCut
 	}
-	if w.Response, cut = taken(response.head, maxResponseWindow); cut {
-		w.Flags |= ResponseCut
-	}
 	return w
 }
 

@@ -43,6 +43,7 @@ const (
 	syscallVarPreempted       = "preempted"
 	syscallVarRequestWindow   = "request_window"
 	syscallVarResponseWindow  = "response_window"
+	syscallVarSuspended       = "suspended"
 	syscallVarTlsReportPeriod = "tls_report_period"
 	syscallVarUnixSalt        = "unix_salt"
 	syscallVarWakeBytes       = "wake_bytes"
@@ -129,6 +130,7 @@ type syscallVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.VariableSpec `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -210,6 +212,7 @@ type syscallVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	UnixSalt        *ebpf.Variable `ebpf:"unix_salt"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`

@@ -210,6 +210,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 		"call_kinds":        callKinds(),
 		"receive_flags_at":  receiveFlagsAt(),
 		"unix_salt":         opts.salt,
+		"suspended":         opts.suspended.Nanoseconds(),
 		"preempted":         preempted(o.name),
 	} {
 		if v := spec.Variables[name]; v != nil {

@@ -54,6 +54,7 @@ const (
 	tlsVarPreempted         = "preempted"
 	tlsVarRequestWindow     = "request_window"
 	tlsVarResponseWindow    = "response_window"
+	tlsVarSuspended         = "suspended"
 	tlsVarTlsReportPeriod   = "tls_report_period"
 	tlsVarWakeBytes         = "wake_bytes"
 )
@@ -150,6 +151,7 @@ type tlsVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -232,6 +234,7 @@ type tlsVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }

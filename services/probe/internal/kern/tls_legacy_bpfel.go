@@ -54,6 +54,7 @@ const (
 	tls_legacyVarPreempted         = "preempted"
 	tls_legacyVarRequestWindow     = "request_window"
 	tls_legacyVarResponseWindow    = "response_window"
+	tls_legacyVarSuspended         = "suspended"
 	tls_legacyVarTlsReportPeriod   = "tls_report_period"
 	tls_legacyVarWakeBytes         = "wake_bytes"
 )
@@ -150,6 +151,7 @@ type tls_legacyVariableSpecs struct {
 	Preempted       *ebpf.VariableSpec `ebpf:"preempted"`
 	RequestWindow   *ebpf.VariableSpec `ebpf:"request_window"`
 	ResponseWindow  *ebpf.VariableSpec `ebpf:"response_window"`
+	Suspended       *ebpf.VariableSpec `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.VariableSpec `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
@@ -232,6 +234,7 @@ type tls_legacyVariables struct {
 	Preempted       *ebpf.Variable `ebpf:"preempted"`
 	RequestWindow   *ebpf.Variable `ebpf:"request_window"`
 	ResponseWindow  *ebpf.Variable `ebpf:"response_window"`
+	Suspended       *ebpf.Variable `ebpf:"suspended"`
 	TlsReportPeriod *ebpf.Variable `ebpf:"tls_report_period"`
 	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
 }
