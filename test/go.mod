@@ -106,3 +106,5 @@ replace (
 	github.com/busbar/busbar/contract => ../contract
 	github.com/busbar/busbar/kit => ../kit
 )
+
+replace github.com/busbar/busbar/kit/collector => ../kit/collector

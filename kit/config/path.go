@@ -12,6 +12,9 @@ import (
 // A path names a place in a document: keys joined by dots, list positions in brackets, and keys that would be misread
 // quoted in brackets, as in spec.steps[0].headers["x.y"].
 
+// Path is the path of a key of the map at path, which is empty for the whole document.
+func Path(path, key string) string { return child(path, key) }
+
 // child is the path of a key of the map at path.
 func child(path, key string) string {
 	switch {

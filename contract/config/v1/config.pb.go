@@ -939,6 +939,14 @@ type Destination struct {
 	//	*Destination_Grpc
 	//	*Destination_GrpcAlias
 	//	*Destination_Prometheus
+	//	*Destination_RemoteWrite
+	//	*Destination_RemoteWriteAlias
+	//	*Destination_Kafka
+	//	*Destination_Clickhouse
+	//	*Destination_File
+	//	*Destination_Debug
+	//	*Destination_Datadog
+	//	*Destination_Elasticsearch
 	Exporter isDestination_Exporter `protobuf_oneof:"exporter"`
 	Queue    *Queue                 `protobuf:"bytes,40,opt,name=queue,proto3" json:"queue,omitempty"`
 	// What becomes of the stream when the destination is no longer declared.
@@ -1031,6 +1039,78 @@ func (x *Destination) GetPrometheus() *structpb.Struct {
 	return nil
 }
 
+func (x *Destination) GetRemoteWrite() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_RemoteWrite); ok {
+			return x.RemoteWrite
+		}
+	}
+	return nil
+}
+
+func (x *Destination) GetRemoteWriteAlias() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_RemoteWriteAlias); ok {
+			return x.RemoteWriteAlias
+		}
+	}
+	return nil
+}
+
+func (x *Destination) GetKafka() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_Kafka); ok {
+			return x.Kafka
+		}
+	}
+	return nil
+}
+
+func (x *Destination) GetClickhouse() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_Clickhouse); ok {
+			return x.Clickhouse
+		}
+	}
+	return nil
+}
+
+func (x *Destination) GetFile() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_File); ok {
+			return x.File
+		}
+	}
+	return nil
+}
+
+func (x *Destination) GetDebug() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_Debug); ok {
+			return x.Debug
+		}
+	}
+	return nil
+}
+
+func (x *Destination) GetDatadog() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_Datadog); ok {
+			return x.Datadog
+		}
+	}
+	return nil
+}
+
+func (x *Destination) GetElasticsearch() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Exporter.(*Destination_Elasticsearch); ok {
+			return x.Elasticsearch
+		}
+	}
+	return nil
+}
+
 func (x *Destination) GetQueue() *Queue {
 	if x != nil {
 		return x.Queue
@@ -1076,6 +1156,38 @@ type Destination_Prometheus struct {
 	Prometheus *structpb.Struct `protobuf:"bytes,5,opt,name=prometheus,proto3,oneof"`
 }
 
+type Destination_RemoteWrite struct {
+	RemoteWrite *structpb.Struct `protobuf:"bytes,6,opt,name=remote_write,json=prometheusremotewrite,proto3,oneof"`
+}
+
+type Destination_RemoteWriteAlias struct {
+	RemoteWriteAlias *structpb.Struct `protobuf:"bytes,7,opt,name=remote_write_alias,json=prometheus_remote_write,proto3,oneof"` // newer name of prometheusremotewrite
+}
+
+type Destination_Kafka struct {
+	Kafka *structpb.Struct `protobuf:"bytes,8,opt,name=kafka,proto3,oneof"`
+}
+
+type Destination_Clickhouse struct {
+	Clickhouse *structpb.Struct `protobuf:"bytes,9,opt,name=clickhouse,proto3,oneof"`
+}
+
+type Destination_File struct {
+	File *structpb.Struct `protobuf:"bytes,10,opt,name=file,proto3,oneof"`
+}
+
+type Destination_Debug struct {
+	Debug *structpb.Struct `protobuf:"bytes,11,opt,name=debug,proto3,oneof"`
+}
+
+type Destination_Datadog struct {
+	Datadog *structpb.Struct `protobuf:"bytes,12,opt,name=datadog,proto3,oneof"`
+}
+
+type Destination_Elasticsearch struct {
+	Elasticsearch *structpb.Struct `protobuf:"bytes,13,opt,name=elasticsearch,proto3,oneof"`
+}
+
 func (*Destination_Http) isDestination_Exporter() {}
 
 func (*Destination_HttpAlias) isDestination_Exporter() {}
@@ -1085,6 +1197,22 @@ func (*Destination_Grpc) isDestination_Exporter() {}
 func (*Destination_GrpcAlias) isDestination_Exporter() {}
 
 func (*Destination_Prometheus) isDestination_Exporter() {}
+
+func (*Destination_RemoteWrite) isDestination_Exporter() {}
+
+func (*Destination_RemoteWriteAlias) isDestination_Exporter() {}
+
+func (*Destination_Kafka) isDestination_Exporter() {}
+
+func (*Destination_Clickhouse) isDestination_Exporter() {}
+
+func (*Destination_File) isDestination_Exporter() {}
+
+func (*Destination_Debug) isDestination_Exporter() {}
+
+func (*Destination_Datadog) isDestination_Exporter() {}
+
+func (*Destination_Elasticsearch) isDestination_Exporter() {}
 
 // Queue is the stream of a destination, where what it has not taken yet waits. When a limit is reached the oldest message goes.
 type Queue struct {
@@ -1301,7 +1429,7 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"\x05ratio\x18\x01 \x01(\x01R\x05ratio\x12\x1f\n" +
 	"\vkeep_errors\x18\x02 \x01(\bR\n" +
 	"keepErrors\x12(\n" +
-	"\x10keep_slower_than\x18\x03 \x01(\tR\x0ekeepSlowerThan\"\xaa\x04\n" +
+	"\x10keep_slower_than\x18\x03 \x01(\tR\x0ekeepSlowerThan\"\x84\b\n" +
 	"\vDestination\x122\n" +
 	"\x04http\x18\x01 \x01(\v2\x17.google.protobuf.StructH\x00R\totlp_http\x127\n" +
 	"\n" +
@@ -1311,7 +1439,18 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"grpc_alias\x18\x04 \x01(\v2\x17.google.protobuf.StructH\x00R\x04otlp\x129\n" +
 	"\n" +
 	"prometheus\x18\x05 \x01(\v2\x17.google.protobuf.StructH\x00R\n" +
-	"prometheus\x12-\n" +
+	"prometheus\x12F\n" +
+	"\fremote_write\x18\x06 \x01(\v2\x17.google.protobuf.StructH\x00R\x15prometheusremotewrite\x12N\n" +
+	"\x12remote_write_alias\x18\a \x01(\v2\x17.google.protobuf.StructH\x00R\x17prometheus_remote_write\x12/\n" +
+	"\x05kafka\x18\b \x01(\v2\x17.google.protobuf.StructH\x00R\x05kafka\x129\n" +
+	"\n" +
+	"clickhouse\x18\t \x01(\v2\x17.google.protobuf.StructH\x00R\n" +
+	"clickhouse\x12-\n" +
+	"\x04file\x18\n" +
+	" \x01(\v2\x17.google.protobuf.StructH\x00R\x04file\x12/\n" +
+	"\x05debug\x18\v \x01(\v2\x17.google.protobuf.StructH\x00R\x05debug\x123\n" +
+	"\adatadog\x18\f \x01(\v2\x17.google.protobuf.StructH\x00R\adatadog\x12?\n" +
+	"\relasticsearch\x18\r \x01(\v2\x17.google.protobuf.StructH\x00R\relasticsearch\x12-\n" +
 	"\x05queue\x18( \x01(\v2\x17.busbar.config.v1.QueueR\x05queue\x12C\n" +
 	"\ton_remove\x18) \x01(\x0e2&.busbar.config.v1.Destination.OnRemoveR\bonRemove\x12#\n" +
 	"\rdrain_timeout\x18* \x01(\tR\fdrainTimeout\"e\n" +
@@ -1378,13 +1517,21 @@ var file_config_v1_config_proto_depIdxs = []int32{
 	16, // 13: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
 	16, // 14: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
 	16, // 15: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	14, // 16: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
-	3,  // 17: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	16, // 16: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
+	16, // 17: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
+	16, // 18: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
+	16, // 19: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
+	16, // 20: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
+	16, // 21: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
+	16, // 22: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
+	16, // 23: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
+	14, // 24: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	3,  // 25: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -1404,6 +1551,14 @@ func file_config_v1_config_proto_init() {
 		(*Destination_Grpc)(nil),
 		(*Destination_GrpcAlias)(nil),
 		(*Destination_Prometheus)(nil),
+		(*Destination_RemoteWrite)(nil),
+		(*Destination_RemoteWriteAlias)(nil),
+		(*Destination_Kafka)(nil),
+		(*Destination_Clickhouse)(nil),
+		(*Destination_File)(nil),
+		(*Destination_Debug)(nil),
+		(*Destination_Datadog)(nil),
+		(*Destination_Elasticsearch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -68,7 +68,7 @@ func (d *destination) run(ctx context.Context, required bool) error {
 		if opened {
 			failures, required = 0, false
 		}
-		d.state.fails(Misconfigured, err)
+		d.state.fails(phaseOfOpening(err), err)
 		select {
 		case <-time.After(min(firstOpen<<min(failures, 8), maxOpen)):
 		case <-ctx.Done():

@@ -30,6 +30,8 @@ type GRPC struct {
 // NewGRPC returns the defaults, which are the Collector's.
 func NewGRPC() *GRPC { return &GRPC{Compression: otlp.Gzip, Timeout: 5 * time.Second} }
 
+func (g *GRPC) into() any { return g }
+
 func (g *GRPC) check(at report) {
 	checkPolicy(at, g.Queue, g.Retry)
 	switch {

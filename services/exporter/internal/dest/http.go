@@ -39,6 +39,8 @@ func NewHTTP() *HTTP {
 	return &HTTP{Compression: otlp.Gzip, Timeout: 30 * time.Second, Encoding: "proto"}
 }
 
+func (h *HTTP) into() any { return h }
+
 func (h *HTTP) check(at report) {
 	checkPolicy(at, h.Queue, h.Retry)
 	if h.Endpoint == "" && h.Traces == "" && h.Metrics == "" && h.Logs == "" {

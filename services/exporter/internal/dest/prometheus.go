@@ -34,6 +34,8 @@ func NewPrometheus() *Prometheus {
 	return &Prometheus{Expiration: prompage.DefaultExpiration, MaxSeries: prompage.DefaultMaxSeries}
 }
 
+func (p *Prometheus) into() any { return p }
+
 func (p *Prometheus) check(at report) {
 	checkPolicy(at, p.Queue, p.Retry)
 	switch {

@@ -26,8 +26,10 @@ type Settings struct {
 	exporter exporter
 }
 
-// exporter is the settings of one kind of back end: *HTTP, *GRPC or *Prometheus. Once read it is not changed.
+// exporter is the settings of one kind of back end. Once read it is not changed.
 type exporter interface {
+	// into is what config.Decode reads the settings into.
+	into() any
 	// check reports what is wrong with the settings as they stand. Texts with references are left to open.
 	check(at report)
 	// texts returns the settings in which references are resolved, by path.
@@ -48,34 +50,43 @@ func Read(r *config.Resource) (Settings, config.Faults) {
 	if !ok {
 		return Settings{}, config.Faults{r.Fault("spec", "want a Destination")}
 	}
-	into, path := declared(spec)
-	if into == nil {
-		return Settings{}, config.Faults{r.Fault("spec", "want one exporter: otlp_http, otlp_grpc or prometheus")}
+	settings, path := declared(spec)
+	if settings == nil {
+		return Settings{}, config.Faults{r.Fault("spec", "want one exporter (known: %s)", strings.Join(slices.Sorted(maps.Keys(kinds())), ", "))}
 	}
-	faults := config.Decode(r, path, into)
+	faults := config.Decode(r, path, settings.into())
 	if len(faults) == 0 {
-		into.check(func(at, format string, args ...any) {
+		settings.check(func(at, format string, args ...any) {
 			faults = append(faults, r.Fault(path+at, format, args...))
 		})
 	}
-	return Settings{into}, faults
+	return Settings{settings}, faults
+}
+
+// kinds makes the defaults of each exporter, by the name that declares it.
+func kinds() map[string]func() exporter {
+	http := func() exporter { return NewHTTP() }
+	grpc := func() exporter { return NewGRPC() }
+	return map[string]func() exporter{
+		"otlp_http": http, "otlphttp": http,
+		"otlp_grpc": grpc, "otlp": grpc,
+		"prometheus":            func() exporter { return NewPrometheus() },
+		"prometheusremotewrite": newRemoteWrite, "prometheus_remote_write": newRemoteWrite,
+		"kafka": newKafka, "clickhouse": newClickHouse, "debug": newDebug,
+		"file":          func() exporter { return NewFile() },
+		"datadog":       func() exporter { return NewDatadog() },
+		"elasticsearch": func() exporter { return NewElasticsearch() },
+	}
 }
 
 // declared returns the defaults of the exporter that a spec names, and the path of its settings.
 func declared(spec *configv1.Destination) (exporter, string) {
-	switch spec.GetExporter().(type) {
-	case *configv1.Destination_Http:
-		return NewHTTP(), "spec.otlp_http"
-	case *configv1.Destination_HttpAlias:
-		return NewHTTP(), "spec.otlphttp"
-	case *configv1.Destination_Grpc:
-		return NewGRPC(), "spec.otlp_grpc"
-	case *configv1.Destination_GrpcAlias:
-		return NewGRPC(), "spec.otlp"
-	case *configv1.Destination_Prometheus:
-		return NewPrometheus(), "spec.prometheus"
+	m := spec.ProtoReflect()
+	field := m.WhichOneof(m.Descriptor().Oneofs().ByName("exporter"))
+	if field == nil {
+		return nil, ""
 	}
-	return nil, ""
+	return kinds()[field.JSONName()](), "spec." + field.JSONName()
 }
 
 // References reports the references in the settings of a resource that cannot be resolved here and now.

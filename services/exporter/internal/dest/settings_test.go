@@ -55,7 +55,7 @@ func TestReadAccepts(t *testing.T) {
 func TestReadRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, spec, want string }{
-		{"nothing", "  {}", "d.yaml:5:3: spec: want one exporter: otlp_http, otlp_grpc or prometheus"},
+		{"nothing", "  {}", "d.yaml:5:3: spec: want one exporter (known: clickhouse, datadog, "},
 		{"no endpoint", "  otlp_http: {}", "d.yaml:5:3: spec.otlp_http.endpoint: missing: want a URL such as http://tempo:4318"},
 		{"no scheme", "  otlp_http:\n    endpoint: tempo:4318", "d.yaml:6:15: spec.otlp_http.endpoint: want a URL that begins with http:// or https://"},
 		{"no host", "  otlphttp:\n    metrics_endpoint: 'http:///v1'", "d.yaml:6:23: spec.otlphttp.metrics_endpoint: the URL names no host"},

@@ -3,6 +3,7 @@
 package dest
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -106,6 +107,14 @@ func phaseOf(c otlp.Class) Phase {
 		return Refusing
 	}
 	return Retrying
+}
+
+// phaseOfOpening is the phase that a failure to open a destination tells of. It is ours to repair, unless the back end had a say.
+func phaseOfOpening(err error) Phase {
+	if e, ok := errors.AsType[*otlp.Error](err); ok {
+		return phaseOf(e.Class)
+	}
+	return Misconfigured
 }
 
 func (s *state) get() Phase {

@@ -18,6 +18,14 @@ import (
 // maxThrottle bounds what a back end may ask for, so that a mistaken date does not silence a destination for good.
 const maxThrottle = 10 * time.Minute
 
+// HTTPError classifies an answer of an HTTP back end other than success, of whose body detail is the beginning.
+func HTTPError(code int, header http.Header, detail string) *Error {
+	return httpError(code, header, clip(detail))
+}
+
+// GRPCError classifies the status of a call that failed.
+func GRPCError(s *status.Status) *Error { return grpcError(s.Err()) }
+
 // httpError classifies an answer other than success. Only what the specification calls bad data is Invalid: a wrong
 // password or path must hold data back, not throw it away.
 func httpError(code int, header http.Header, detail string) *Error {
