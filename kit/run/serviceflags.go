@@ -79,6 +79,11 @@ func RegisterConfig(fs *flag.FlagSet, paths *List) {
 	fs.Var(paths, "config", "`PATH` of a file or folder with resources; repeatable; watched for changes")
 }
 
+// RegisterStore adds --store, for services whose replicas share state.
+func RegisterStore(fs *flag.FlagSet, address *string) {
+	fs.StringVar(address, "store", "", "`URL` of a Redis server that replicas share: redis://user:password@host:6379/0, rediss:// or unix://; none if empty")
+}
+
 // RegisterVersion adds --version, which prints the version and makes Parse return flag.ErrHelp.
 func RegisterVersion(fs *flag.FlagSet) {
 	fs.Bool(versionFlag, false, "print the version")

@@ -17,9 +17,7 @@ func (r *router) beat(ctx context.Context) error {
 	return r.bus.Beat(ctx, r.Root.Beat(Service, r.Instance), fleetv1.Interval, func() []byte {
 		return b.Payload(func(h *fleetv1.Heartbeat) {
 			h.Dropped = r.metrics.losses()
-			if missing := r.missing.Load(); missing != nil {
-				h.Degraded = append(h.Degraded, *missing)
-			}
+			h.Degraded = r.degraded()
 			if p := r.plan.Load(); p != nil {
 				h.Facts = map[string]string{
 					"pipelines":    strconv.Itoa(p.Pipelines()),

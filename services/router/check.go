@@ -16,6 +16,6 @@ func (r Routes) Check(set *config.Set) config.Faults {
 	for i, route := range r {
 		always[i] = plan.Unconditional(route)
 	}
-	_, faults := plan.Compile(set, always)
+	_, faults := plan.Compile(set, always, nil)
 	return faults
 }

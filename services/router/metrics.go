@@ -12,7 +12,7 @@ import (
 	"github.com/busbar/busbar/services/router/internal/plan"
 )
 
-// Reasons in busbar_dropped_records_total besides those of steps ("filter", "sample", "too_large").
+// Reasons in busbar_dropped_records_total besides those of steps ("filter", "sample", "limit", "too_large").
 const (
 	dropUnrouted = "unrouted" // no pipeline took the record
 	dropIgnored  = "ignored"  // no destination in use takes the signal
@@ -28,6 +28,8 @@ type metrics struct {
 	left    *prometheus.CounterVec // by pipeline and reason
 	errors  *prometheus.CounterVec // by pipeline and step
 	secrets *prometheus.CounterVec // by pipeline and kind
+	waits   prometheus.Counter
+	store   prometheus.Counter
 	drops   *metric.Drops
 
 	pending, waiting prometheus.Gauge // messages and records that no router has routed yet
@@ -40,6 +42,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		opts := prometheus.CounterOpts{Name: "busbar_router_" + name, Help: help}
 		return metric.Register(reg, prometheus.NewCounterVec(opts, labels))
+	}
+	total := func(name, help string) prometheus.Counter {
+		return metric.Register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "busbar_router_" + name, Help: help}))
 	}
 	gauge := func(name, help string) prometheus.Gauge {
 		return metric.Register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: "busbar_router_" + name, Help: help}))
@@ -54,6 +59,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		left:    counter("dropped_records_total", "Records that a pipeline left out, by reason.", "pipeline", "reason"),
 		errors:  counter("errors_total", "Expressions that could not be evaluated for a record, which had no effect on it.", "pipeline", "step"),
 		secrets: counter("redactions_total", "Secrets that a pipeline removed, by kind: credit_card, email, bearer_token, key or the name of a pattern.", "pipeline", "kind"),
+		waits:   total("waits_total", "Times that a message was put off by a limit."),
+		store:   total("store_errors_total", "Calls that the store of the limits did not answer."),
 		drops:   metric.NewDrops(reg),
 		dropped: map[string]uint64{},
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/services/router/internal/limit"
 	"github.com/busbar/busbar/services/router/internal/plan"
 )
 
@@ -47,6 +48,9 @@ type Config struct {
 	Implicit []Route
 	Node     string // name of the machine, for the heartbeat
 	Instance string // unique among the replicas
+	// Store is the address of a Redis server that the replicas share for limits, see kit/store/redis. Without one, limits hold for
+	// each replica.
+	Store string
 	// Workers is how many messages are worked on at the same time; most of them wait for the bus.
 	Workers int
 	Admin   *admin.Admin // metrics and readiness of the process; nil for none
@@ -77,7 +81,7 @@ func Default() Config {
 
 // Check returns what is wrong with pipelines: with each of them, and with the destinations they name.
 func Check(set *config.Set) config.Faults {
-	_, faults := plan.Compile(set, nil)
+	_, faults := plan.Compile(set, nil, nil)
 	return faults
 }
 
@@ -90,6 +94,11 @@ func Run(ctx context.Context, cfg Config) error {
 		r.Bus.Metrics = cfg.Admin.Registerer()
 	}
 	r.metrics = newMetrics(r.Bus.Metrics)
+	closeStore, err := r.openStore()
+	if err != nil {
+		return err
+	}
+	defer closeStore()
 	b, err := bus.Connect(ctx, r.Bus, r.Log)
 	if err != nil {
 		return err
@@ -114,6 +123,7 @@ type router struct {
 	Config
 	bus     *bus.Bus
 	metrics *metrics
+	limiter *limit.Limiter
 	seen    average
 	plan    atomic.Pointer[plan.Plan]
 	ready   chan struct{} // closed when there is a plan
@@ -133,7 +143,7 @@ func (r *router) watch(ctx context.Context) error {
 	}
 	var next *plan.Plan                                     // passed from check to apply, which follows it
 	check := func(set *config.Set) (faults config.Faults) { //nolint:contextcheck // compiling is short and asks nobody
-		next, faults = plan.Compile(set, always)
+		next, faults = plan.Compile(set, always, r.limiter)
 		return faults
 	}
 	w := config.Watcher{
@@ -224,8 +234,13 @@ func (r *router) consume(ctx context.Context) error {
 		DeadSubject: func(reason string) string { return r.Root.Dead(Service, reason) },
 		Workers:     r.Workers,
 		AckWait:     ackWait,
+		// A message that waits for a limit is delivered and not acknowledged: it must take many of them to stop the others.
+		MaxAckPending: maxWaiting,
 	}, r.route)
 }
+
+// maxWaiting is how many messages may wait for limits, and fail, before nothing more is read until some have passed.
+const maxWaiting = 8192
 
 // ackWait is how long after the death of a router its messages go to the next one.
 const ackWait = 10 * time.Second
@@ -245,9 +260,17 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 	}
 	r.seen.saw(d.Items())
 	p := r.plan.Load()
-	res := p.Route(ctx, plan.Message{Subject: parts, Items: d.Items(), Data: d.Data, Only: only(d)})
+	res := p.Route(ctx, plan.Message{
+		Subject: parts, ID: d.DerivedID(""), Again: d.Attempt > 1, Items: d.Items(), Data: d.Data, Only: only(d),
+	})
+	if res.Wait > 0 {
+		r.keep(ctx, res)
+		r.metrics.waits.Inc()
+		return bus.Throttled(res.Wait, errOver)
+	}
 	if len(res.Outputs) > 0 {
 		if err := r.publish(ctx, d, parts, res.Outputs); err != nil {
+			r.keep(ctx, res)
 			return r.unpublished(ctx, p, err)
 		}
 	}

@@ -186,6 +186,107 @@ func (Redact_KeyAction) EnumDescriptor() ([]byte, []int) {
 	return file_config_v1_config_proto_rawDescGZIP(), []int{7, 0}
 }
 
+type Limit_Per int32
+
+const (
+	Limit_PER_UNSPECIFIED Limit_Per = 0 // as tenant
+	Limit_PER_TENANT      Limit_Per = 1
+	Limit_PER_NAMESPACE   Limit_Per = 2 // of a tenant
+	Limit_PER_SERVICE     Limit_Per = 3 // of a namespace
+)
+
+// Enum value maps for Limit_Per.
+var (
+	Limit_Per_name = map[int32]string{
+		0: "PER_UNSPECIFIED",
+		1: "PER_TENANT",
+		2: "PER_NAMESPACE",
+		3: "PER_SERVICE",
+	}
+	Limit_Per_value = map[string]int32{
+		"PER_UNSPECIFIED": 0,
+		"PER_TENANT":      1,
+		"PER_NAMESPACE":   2,
+		"PER_SERVICE":     3,
+	}
+)
+
+func (x Limit_Per) Enum() *Limit_Per {
+	p := new(Limit_Per)
+	*p = x
+	return p
+}
+
+func (x Limit_Per) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Limit_Per) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[3].Descriptor()
+}
+
+func (Limit_Per) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[3]
+}
+
+func (x Limit_Per) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Limit_Per.Descriptor instead.
+func (Limit_Per) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 0}
+}
+
+type Limit_Over int32
+
+const (
+	Limit_OVER_UNSPECIFIED Limit_Over = 0 // as drop
+	Limit_OVER_DROP        Limit_Over = 1 // what is over the limit is dropped and counted
+	Limit_OVER_WAIT        Limit_Over = 2 // it waits in the stream until the limit lets it pass
+)
+
+// Enum value maps for Limit_Over.
+var (
+	Limit_Over_name = map[int32]string{
+		0: "OVER_UNSPECIFIED",
+		1: "OVER_DROP",
+		2: "OVER_WAIT",
+	}
+	Limit_Over_value = map[string]int32{
+		"OVER_UNSPECIFIED": 0,
+		"OVER_DROP":        1,
+		"OVER_WAIT":        2,
+	}
+)
+
+func (x Limit_Over) Enum() *Limit_Over {
+	p := new(Limit_Over)
+	*p = x
+	return p
+}
+
+func (x Limit_Over) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Limit_Over) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[4].Descriptor()
+}
+
+func (Limit_Over) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[4]
+}
+
+func (x Limit_Over) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Limit_Over.Descriptor instead.
+func (Limit_Over) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 1}
+}
+
 type Destination_OnRemove int32
 
 const (
@@ -222,11 +323,11 @@ func (x Destination_OnRemove) String() string {
 }
 
 func (Destination_OnRemove) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[3].Descriptor()
+	return file_config_v1_config_proto_enumTypes[5].Descriptor()
 }
 
 func (Destination_OnRemove) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[3]
+	return &file_config_v1_config_proto_enumTypes[5]
 }
 
 func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
@@ -235,7 +336,7 @@ func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Destination_OnRemove.Descriptor instead.
 func (Destination_OnRemove) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // Instrumentation says which processes probes observe. Without any, probes observe every process with sockets.
@@ -570,6 +671,7 @@ type Step struct {
 	//	*Step_Transform
 	//	*Step_Redact
 	//	*Step_Sample
+	//	*Step_Limit
 	Step          isStep_Step `protobuf_oneof:"step"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -648,6 +750,15 @@ func (x *Step) GetSample() *Sample {
 	return nil
 }
 
+func (x *Step) GetLimit() *Limit {
+	if x != nil {
+		if x, ok := x.Step.(*Step_Limit); ok {
+			return x.Limit
+		}
+	}
+	return nil
+}
+
 type isStep_Step interface {
 	isStep_Step()
 }
@@ -668,6 +779,10 @@ type Step_Sample struct {
 	Sample *Sample `protobuf:"bytes,4,opt,name=sample,proto3,oneof"`
 }
 
+type Step_Limit struct {
+	Limit *Limit `protobuf:"bytes,5,opt,name=limit,proto3,oneof"`
+}
+
 func (*Step_Filter) isStep_Step() {}
 
 func (*Step_Transform) isStep_Step() {}
@@ -675,6 +790,8 @@ func (*Step_Transform) isStep_Step() {}
 func (*Step_Redact) isStep_Step() {}
 
 func (*Step_Sample) isStep_Step() {}
+
+func (*Step_Limit) isStep_Step() {}
 
 // Filter drops records for which one of the OTTL conditions holds.
 type Filter struct {
@@ -928,6 +1045,84 @@ func (x *Sample) GetKeepSlowerThan() string {
 	return ""
 }
 
+// Limit holds flows to records and bytes a second, together over all replicas that share a store. At least one of the two is set.
+type Limit struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Records float64                `protobuf:"fixed64,1,opt,name=records,proto3" json:"records,omitempty"` // a second
+	Bytes   string                 `protobuf:"bytes,2,opt,name=bytes,proto3" json:"bytes,omitempty"`       // a second, of encoded payload without compression: "10MiB"
+	// What may come at once after a pause, as the time in which the limit would let it pass. Go duration; "1s" if empty.
+	Burst         string     `protobuf:"bytes,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	Per           Limit_Per  `protobuf:"varint,4,opt,name=per,proto3,enum=busbar.config.v1.Limit_Per" json:"per,omitempty"` // what has a limit of its own
+	Over          Limit_Over `protobuf:"varint,5,opt,name=over,proto3,enum=busbar.config.v1.Limit_Over" json:"over,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_config_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_config_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Limit) GetRecords() float64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *Limit) GetBytes() string {
+	if x != nil {
+		return x.Bytes
+	}
+	return ""
+}
+
+func (x *Limit) GetBurst() string {
+	if x != nil {
+		return x.Burst
+	}
+	return ""
+}
+
+func (x *Limit) GetPer() Limit_Per {
+	if x != nil {
+		return x.Per
+	}
+	return Limit_PER_UNSPECIFIED
+}
+
+func (x *Limit) GetOver() Limit_Over {
+	if x != nil {
+		return x.Over
+	}
+	return Limit_OVER_UNSPECIFIED
+}
+
 // Destination is a back end. The settings of an exporter are those that the OpenTelemetry Collector documents for the
 // exporter of that name.
 type Destination struct {
@@ -959,7 +1154,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1166,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1179,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Destination) GetExporter() isDestination_Exporter {
@@ -1231,7 +1426,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1438,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1451,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Queue) GetMaxBytes() string {
@@ -1298,7 +1493,7 @@ type Redact_Pattern struct {
 
 func (x *Redact_Pattern) Reset() {
 	*x = Redact_Pattern{}
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1505,7 @@ func (x *Redact_Pattern) String() string {
 func (*Redact_Pattern) ProtoMessage() {}
 
 func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,12 +1588,13 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"\bservices\x18\x04 \x03(\tR\bservices\x12\x14\n" +
 	"\x05match\x18\x05 \x01(\tR\x05match\x12,\n" +
 	"\x05steps\x18\x06 \x03(\v2\x16.busbar.config.v1.StepR\x05steps\x12\x0e\n" +
-	"\x02to\x18\a \x03(\tR\x02to\"\xe7\x01\n" +
+	"\x02to\x18\a \x03(\tR\x02to\"\x98\x02\n" +
 	"\x04Step\x122\n" +
 	"\x06filter\x18\x01 \x01(\v2\x18.busbar.config.v1.FilterH\x00R\x06filter\x12;\n" +
 	"\ttransform\x18\x02 \x01(\v2\x1b.busbar.config.v1.TransformH\x00R\ttransform\x122\n" +
 	"\x06redact\x18\x03 \x01(\v2\x18.busbar.config.v1.RedactH\x00R\x06redact\x122\n" +
-	"\x06sample\x18\x04 \x01(\v2\x18.busbar.config.v1.SampleH\x00R\x06sampleB\x06\n" +
+	"\x06sample\x18\x04 \x01(\v2\x18.busbar.config.v1.SampleH\x00R\x06sample\x12/\n" +
+	"\x05limit\x18\x05 \x01(\v2\x17.busbar.config.v1.LimitH\x00R\x05limitB\x06\n" +
 	"\x04step\"(\n" +
 	"\x06Filter\x12\x1e\n" +
 	"\n" +
@@ -1429,7 +1625,23 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"\x05ratio\x18\x01 \x01(\x01R\x05ratio\x12\x1f\n" +
 	"\vkeep_errors\x18\x02 \x01(\bR\n" +
 	"keepErrors\x12(\n" +
-	"\x10keep_slower_than\x18\x03 \x01(\tR\x0ekeepSlowerThan\"\x84\b\n" +
+	"\x10keep_slower_than\x18\x03 \x01(\tR\x0ekeepSlowerThan\"\xba\x02\n" +
+	"\x05Limit\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x01R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\tR\x05bytes\x12\x14\n" +
+	"\x05burst\x18\x03 \x01(\tR\x05burst\x12-\n" +
+	"\x03per\x18\x04 \x01(\x0e2\x1b.busbar.config.v1.Limit.PerR\x03per\x120\n" +
+	"\x04over\x18\x05 \x01(\x0e2\x1c.busbar.config.v1.Limit.OverR\x04over\"N\n" +
+	"\x03Per\x12\x13\n" +
+	"\x0fPER_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"PER_TENANT\x10\x01\x12\x11\n" +
+	"\rPER_NAMESPACE\x10\x02\x12\x0f\n" +
+	"\vPER_SERVICE\x10\x03\":\n" +
+	"\x04Over\x12\x14\n" +
+	"\x10OVER_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tOVER_DROP\x10\x01\x12\r\n" +
+	"\tOVER_WAIT\x10\x02\"\x84\b\n" +
 	"\vDestination\x122\n" +
 	"\x04http\x18\x01 \x01(\v2\x17.google.protobuf.StructH\x00R\totlp_http\x127\n" +
 	"\n" +
@@ -1479,59 +1691,65 @@ func file_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_config_v1_config_proto_rawDescData
 }
 
-var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_config_v1_config_proto_goTypes = []any{
 	(Instrumentation_Sdk)(0),  // 0: busbar.config.v1.Instrumentation.Sdk
 	(RouteRules_Unmatched)(0), // 1: busbar.config.v1.RouteRules.Unmatched
 	(Redact_KeyAction)(0),     // 2: busbar.config.v1.Redact.KeyAction
-	(Destination_OnRemove)(0), // 3: busbar.config.v1.Destination.OnRemove
-	(*Instrumentation)(nil),   // 4: busbar.config.v1.Instrumentation
-	(*ProcessSelector)(nil),   // 5: busbar.config.v1.ProcessSelector
-	(*RouteRules)(nil),        // 6: busbar.config.v1.RouteRules
-	(*Pipeline)(nil),          // 7: busbar.config.v1.Pipeline
-	(*Step)(nil),              // 8: busbar.config.v1.Step
-	(*Filter)(nil),            // 9: busbar.config.v1.Filter
-	(*Transform)(nil),         // 10: busbar.config.v1.Transform
-	(*Redact)(nil),            // 11: busbar.config.v1.Redact
-	(*Sample)(nil),            // 12: busbar.config.v1.Sample
-	(*Destination)(nil),       // 13: busbar.config.v1.Destination
-	(*Queue)(nil),             // 14: busbar.config.v1.Queue
-	(*Redact_Pattern)(nil),    // 15: busbar.config.v1.Redact.Pattern
-	(*structpb.Struct)(nil),   // 16: google.protobuf.Struct
+	(Limit_Per)(0),            // 3: busbar.config.v1.Limit.Per
+	(Limit_Over)(0),           // 4: busbar.config.v1.Limit.Over
+	(Destination_OnRemove)(0), // 5: busbar.config.v1.Destination.OnRemove
+	(*Instrumentation)(nil),   // 6: busbar.config.v1.Instrumentation
+	(*ProcessSelector)(nil),   // 7: busbar.config.v1.ProcessSelector
+	(*RouteRules)(nil),        // 8: busbar.config.v1.RouteRules
+	(*Pipeline)(nil),          // 9: busbar.config.v1.Pipeline
+	(*Step)(nil),              // 10: busbar.config.v1.Step
+	(*Filter)(nil),            // 11: busbar.config.v1.Filter
+	(*Transform)(nil),         // 12: busbar.config.v1.Transform
+	(*Redact)(nil),            // 13: busbar.config.v1.Redact
+	(*Sample)(nil),            // 14: busbar.config.v1.Sample
+	(*Limit)(nil),             // 15: busbar.config.v1.Limit
+	(*Destination)(nil),       // 16: busbar.config.v1.Destination
+	(*Queue)(nil),             // 17: busbar.config.v1.Queue
+	(*Redact_Pattern)(nil),    // 18: busbar.config.v1.Redact.Pattern
+	(*structpb.Struct)(nil),   // 19: google.protobuf.Struct
 }
 var file_config_v1_config_proto_depIdxs = []int32{
-	5,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
-	5,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
+	7,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
+	7,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
 	0,  // 2: busbar.config.v1.Instrumentation.sdk:type_name -> busbar.config.v1.Instrumentation.Sdk
 	1,  // 3: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
-	8,  // 4: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
-	9,  // 5: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
-	10, // 6: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
-	11, // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
-	12, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
-	15, // 9: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
-	2,  // 10: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
-	16, // 11: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	16, // 12: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	16, // 13: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	16, // 14: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	16, // 15: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	16, // 16: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
-	16, // 17: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
-	16, // 18: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
-	16, // 19: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
-	16, // 20: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
-	16, // 21: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
-	16, // 22: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
-	16, // 23: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
-	14, // 24: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
-	3,  // 25: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	10, // 4: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
+	11, // 5: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
+	12, // 6: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
+	13, // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
+	14, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
+	15, // 9: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
+	18, // 10: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
+	2,  // 11: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
+	3,  // 12: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
+	4,  // 13: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
+	19, // 14: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	19, // 15: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	19, // 16: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	19, // 17: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	19, // 18: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	19, // 19: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
+	19, // 20: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
+	19, // 21: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
+	19, // 22: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
+	19, // 23: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
+	19, // 24: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
+	19, // 25: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
+	19, // 26: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
+	17, // 27: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	5,  // 28: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -1544,8 +1762,9 @@ func file_config_v1_config_proto_init() {
 		(*Step_Transform)(nil),
 		(*Step_Redact)(nil),
 		(*Step_Sample)(nil),
+		(*Step_Limit)(nil),
 	}
-	file_config_v1_config_proto_msgTypes[9].OneofWrappers = []any{
+	file_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
 		(*Destination_Http)(nil),
 		(*Destination_HttpAlias)(nil),
 		(*Destination_Grpc)(nil),
@@ -1565,8 +1784,8 @@ func file_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_config_v1_config_proto_rawDesc), len(file_config_v1_config_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   12,
+			NumEnums:      6,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

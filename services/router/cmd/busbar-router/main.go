@@ -21,6 +21,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	flags := run.NewFlags("busbar-router", "routes OpenTelemetry data through pipelines to destinations", "", stdout)
 	common.Register(flags)
 	flags.IntVar(&cfg.Workers, "workers", cfg.Workers, "`NUMBER` of messages that are worked on at the same time")
+	run.RegisterStore(flags, &cfg.Store)
 	flags.StringVar(&cfg.Node, "node", cfg.Node, "`NAME` of this machine")
 	if err := run.Parse(flags, args, env); err != nil {
 		return err

@@ -88,6 +88,25 @@ func (p Payload) Len() int {
 	return 0
 }
 
+// Size returns how many bytes Encode returns.
+func (p Payload) Size() int {
+	switch p.signal {
+	case subject.Traces:
+		var m ptrace.ProtoMarshaler
+		return m.TracesSize(p.traces)
+	case subject.Metrics:
+		var m pmetric.ProtoMarshaler
+		return m.MetricsSize(p.metrics)
+	case subject.Logs:
+		var m plog.ProtoMarshaler
+		return m.LogsSize(p.logs)
+	}
+	return 0
+}
+
+// Clear removes everything.
+func (p Payload) Clear() { p.Walk(Walk{Resource: func(*Cursor) bool { return true }}) }
+
 // Clone returns a deep copy.
 func (p Payload) Clone() Payload {
 	c := Payload{signal: p.signal}

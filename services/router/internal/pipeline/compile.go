@@ -11,6 +11,7 @@ import (
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/services/router/internal/limit"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 	"github.com/busbar/busbar/services/router/internal/redact"
 )
@@ -18,15 +19,21 @@ import (
 // Report takes a fault: the path of the value in the resource, where in its text, and why.
 type Report func(path string, offset int, format string, args ...any)
 
+// Compiler compiles the pipelines of a set.
+type Compiler struct {
+	Language *ottl.Compiler
+	Limiter  *limit.Limiter // nil if the pipelines are not to run
+}
+
 // Compile compiles the match and the steps of a pipeline for the signals it takes. It reports every fault there is; the
 // pipeline is of use only if there was none.
-func Compile(c *ottl.Compiler, spec *configv1.Pipeline, signals []subject.Signal, report Report) *Pipeline {
+func (c Compiler) Compile(name string, spec *configv1.Pipeline, signals []subject.Signal, report Report) *Pipeline {
 	p := &Pipeline{steps: map[subject.Signal][]step{}}
 	if spec.GetMatch() != "" {
-		p.match = match(c, spec.GetMatch(), report)
+		p.match = match(c.Language, spec.GetMatch(), report)
 	}
 	for i, s := range spec.GetSteps() {
-		b := builder{compiler: c, signals: signals, report: report}
+		b := builder{Compiler: c, pipeline: name, signals: signals, report: report}
 		b.step(fmt.Sprintf("steps[%d]", i), s)
 		for signal, compiled := range b.made {
 			p.steps[signal] = append(p.steps[signal], compiled)
@@ -51,7 +58,8 @@ func match(c *ottl.Compiler, text string, report Report) ottl.Block {
 
 // builder compiles one step.
 type builder struct {
-	compiler *ottl.Compiler
+	Compiler
+	pipeline string
 	signals  []subject.Signal
 	report   Report
 	made     map[subject.Signal]step
@@ -61,10 +69,10 @@ func (b *builder) step(name string, s *configv1.Step) {
 	path := "spec." + name
 	switch s := s.GetStep().(type) {
 	case *configv1.Step_Filter:
-		blocks := b.expressions(path+".filter.conditions", s.Filter.GetConditions(), b.compiler.Condition)
+		blocks := b.expressions(path+".filter.conditions", s.Filter.GetConditions(), b.Language.Condition)
 		b.each(blocks, true, func(of []ottl.Block) step { return step{name + ".filter", Filtered, filter(of)} })
 	case *configv1.Step_Transform:
-		blocks := b.expressions(path+".transform.statements", s.Transform.GetStatements(), b.compiler.Statement)
+		blocks := b.expressions(path+".transform.statements", s.Transform.GetStatements(), b.Language.Statement)
 		b.each(blocks, false, func(of []ottl.Block) step { return step{name + ".transform", "", transform(of)} })
 	case *configv1.Step_Redact:
 		redactor := redact.New(s.Redact, func(below string, offset int, format string, args ...any) {
@@ -73,8 +81,10 @@ func (b *builder) step(name string, s *configv1.Step) {
 		b.all(step{name + ".redact", "", redaction{redactor}})
 	case *configv1.Step_Sample:
 		b.sample(name, path+".sample", s.Sample)
+	case *configv1.Step_Limit:
+		b.limit(name, path+".limit", s.Limit)
 	default:
-		b.report(path, 0, "want one of filter, transform, redact, sample")
+		b.report(path, 0, "want one of filter, transform, redact, sample, limit")
 	}
 }
 

@@ -7,6 +7,7 @@ package pipeline
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
@@ -19,6 +20,7 @@ import (
 const (
 	Filtered = "filter"
 	Sampled  = "sample"
+	Limited  = "limit"
 )
 
 // Pipeline is compiled. It is immutable and safe for concurrent use.
@@ -33,6 +35,24 @@ type Effect struct {
 	Dropped  map[string]int // records left out, by reason
 	Faults   map[string]int // expressions that could not be evaluated for a record, by step: "match", "steps[0].filter"
 	Redacted map[string]int // secrets removed, by kind
+	// Wait is how long a limit wants the message to wait before it is routed anew; zero for not at all. What else was done to
+	// the payload is of no use then.
+	Wait time.Duration
+	// Paid names what limits took for the message, to be kept for it (limit.Limiter.Keep) if it has to come again.
+	Paid []string
+}
+
+// Message is what the bus says about a payload.
+type Message struct {
+	subject.OTLPParts
+	ID    string // the same whenever it is delivered
+	Again bool   // it was delivered before
+}
+
+// Encoded is a payload that has not been decoded.
+type Encoded struct {
+	Data  func() ([]byte, error) // takes it off its compression
+	Items int                    // records
 }
 
 // step is one step, for one signal.
@@ -42,21 +62,25 @@ type step struct {
 	action action
 }
 
-// action does the work of a step on a payload, and tells whether it changed it and how many expressions failed.
+// action does the work of a step on a payload.
 type action interface {
-	run(ctx context.Context, p otlp.Payload) result
+	run(ctx context.Context, m Message, p otlp.Payload) result
 }
 
-// sparer is an action that can tell from an encoded payload that there is nothing for it to do.
-type sparer interface {
-	spares(s subject.Signal, payload []byte) bool
+// early is an action that may do without decoding.
+type early interface {
+	// glance tells what the action does to an encoded payload; done is false if it has to be decoded to know, or cannot be.
+	glance(ctx context.Context, m Message, e Encoded) (did result, done bool)
 }
 
 // result is what an action did.
 type result struct {
 	changed  bool
+	dropped  bool           // all of it; the payload itself may be as it was
 	faults   int            // expressions that could not be evaluated
 	redacted map[string]int // by kind
+	wait     time.Duration
+	paid     []string
 }
 
 // Matches tells whether the pipeline asks what resource data is about.
@@ -78,33 +102,45 @@ func (p *Pipeline) Match(ctx context.Context, heads ptrace.ResourceSpansSlice) (
 	return takes, effect
 }
 
-// Spares returns how many steps, from the first on, certainly leave an encoded payload as it is. If done, all of them do, and it
-// need not be decoded.
-func (p *Pipeline) Spares(s subject.Signal, payload []byte) (from int, done bool) {
-	steps := p.steps[s]
-	for from < len(steps) {
-		a, ok := steps[from].action.(sparer)
-		if !ok || !a.spares(s, payload) {
-			return from, false
+// Begin takes an encoded payload through the steps, in order, for as long as these leave it as it is or drop it as a whole. It
+// returns the number of the next step, and whether that is all there is to do.
+func (p *Pipeline) Begin(ctx context.Context, m Message, e Encoded) (next int, done bool, effect Effect) {
+	steps := p.steps[m.Signal]
+	for next < len(steps) {
+		a, ok := steps[next].action.(early)
+		if !ok {
+			return next, false, effect
 		}
-		from++
+		did, ok := a.glance(ctx, m, e)
+		if !ok {
+			return next, false, effect
+		}
+		effect.take(steps[next], did)
+		next++
+		if did.dropped {
+			effect.Changed = true
+			effect.Drop(steps[next-1].reason, e.Items)
+		}
+		if did.dropped || did.wait > 0 {
+			return next, true, effect
+		}
 	}
-	return from, true
+	return next, true, effect
 }
 
 // Run takes a payload through the steps, in order, from the one with the given number on, and changes it in place.
-func (p *Pipeline) Run(ctx context.Context, data otlp.Payload, from int) (effect Effect) {
+func (p *Pipeline) Run(ctx context.Context, m Message, data otlp.Payload, from int) (effect Effect) {
 	before := data.Len()
 	for _, s := range p.steps[data.Signal()][from:] {
-		if before == 0 {
+		if before == 0 || effect.Wait > 0 {
 			break
 		}
-		did := s.action.run(ctx, data)
-		effect.fault(s.name, did.faults)
-		for kind, n := range did.redacted {
-			add(&effect.Redacted, kind, n)
+		did := s.action.run(ctx, m, data)
+		effect.take(s, did)
+		if did.dropped {
+			data.Clear()
 		}
-		if !did.changed {
+		if !did.changed && !did.dropped {
 			continue
 		}
 		effect.Changed = true
@@ -113,6 +149,16 @@ func (p *Pipeline) Run(ctx context.Context, data otlp.Payload, from int) (effect
 		before = after
 	}
 	return effect
+}
+
+// take adds what a step did, but for changes and drops.
+func (e *Effect) take(s step, did result) {
+	e.fault(s.name, did.faults)
+	for kind, n := range did.redacted {
+		add(&e.Redacted, kind, n)
+	}
+	e.Wait = did.wait
+	e.Paid = append(e.Paid, did.paid...)
 }
 
 // Drop adds n records that were left out.
@@ -131,6 +177,9 @@ func (e *Effect) Add(other Effect) {
 	for kind, n := range other.Redacted {
 		add(&e.Redacted, kind, n)
 	}
+	e.Wait = max(e.Wait, other.Wait)
+	e.Paid = append(e.Paid, other.Paid...)
+	e.Changed = e.Changed || other.Changed
 }
 
 func add(counts *map[string]int, key string, n int) {

@@ -15,6 +15,7 @@ import (
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/services/router/internal/limit"
 	"github.com/busbar/busbar/services/router/internal/otlp"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 	"github.com/busbar/busbar/services/router/internal/pipeline"
@@ -26,7 +27,7 @@ func compile(t testing.TB, signals []subject.Signal, steps ...*configv1.Step) *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pipeline.Compile(c, &configv1.Pipeline{Steps: steps}, signals, func(path string, _ int, format string, args ...any) {
+	return pipeline.Compiler{Language: c, Limiter: limit.New(nil, nil)}.Compile("test", &configv1.Pipeline{Steps: steps}, signals, func(path string, _ int, format string, args ...any) {
 		t.Fatalf(path+": "+format, args...)
 	})
 }
@@ -80,7 +81,7 @@ func TestSampleSpans(t *testing.T) {
 			if test.change != nil {
 				test.change(span)
 			}
-			effect := p.Run(t.Context(), otlp.FromTraces(traces), 0)
+			effect := p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
 			if kept := traces.SpanCount() == 1; kept != test.kept {
 				t.Fatalf("kept %t", kept)
 			}
@@ -115,8 +116,8 @@ func TestSampleKeepsItsShare(t *testing.T) {
 			spans.AppendEmpty().SetTraceID(id)
 			records.AppendEmpty().SetTraceID(id)
 		}
-		p.Run(t.Context(), otlp.FromTraces(traces), 0)
-		p.Run(t.Context(), otlp.FromLogs(logs), 0)
+		p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
+		p.Run(t.Context(), pipeline.Message{}, otlp.FromLogs(logs), 0)
 		if got := traces.SpanCount(); math.Abs(float64(got)-ratio*n) > 2 {
 			t.Errorf("%v of %d is %d", ratio, n, got)
 		}
@@ -142,7 +143,7 @@ func TestStatementsRunInOrder(t *testing.T) {
 	rs := traces.ResourceSpans().AppendEmpty()
 	span := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
 	event := span.Events().AppendEmpty()
-	effect := p.Run(t.Context(), otlp.FromTraces(traces), 0)
+	effect := p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
 	if !effect.Changed || effect.Faults != nil {
 		t.Errorf("%+v", effect)
 	}

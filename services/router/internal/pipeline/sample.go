@@ -40,7 +40,7 @@ func newSample(ratio float64, keepErrors bool, keepSlower time.Duration) *sample
 	return &sample{threshold: threshold, state: "ot=th:" + threshold.TValue(), keepErrors: keepErrors, keepSlower: keepSlower}
 }
 
-func (s *sample) run(_ context.Context, p otlp.Payload) (did result) {
+func (s *sample) run(_ context.Context, _ Message, p otlp.Payload) (did result) {
 	p.Walk(otlp.Walk{Record: func(at *otlp.Cursor) bool {
 		var kept, touched bool
 		if at.Signal == subject.Traces {

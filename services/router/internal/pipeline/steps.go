@@ -5,7 +5,6 @@ package pipeline
 import (
 	"context"
 
-	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/services/router/internal/otlp"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 	"github.com/busbar/busbar/services/router/internal/redact"
@@ -15,7 +14,7 @@ import (
 // metric, a data point, a log record. What a condition cannot be evaluated for stays.
 type filter []ottl.Block // at most one of each context
 
-func (f filter) run(ctx context.Context, p otlp.Payload) (did result) {
+func (f filter) run(ctx context.Context, _ Message, p otlp.Payload) (did result) {
 	var w otlp.Walk
 	for _, b := range f {
 		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
@@ -32,7 +31,7 @@ func (f filter) run(ctx context.Context, p otlp.Payload) (did result) {
 // transform executes statements, those of each block at every place of its context before those of the next block.
 type transform []ottl.Block
 
-func (t transform) run(ctx context.Context, p otlp.Payload) (did result) {
+func (t transform) run(ctx context.Context, _ Message, p otlp.Payload) (did result) {
 	for _, b := range t {
 		var w otlp.Walk
 		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
@@ -63,9 +62,12 @@ func depth(w *otlp.Walk, c ottl.Context) *func(*otlp.Cursor) bool {
 // redaction removes secrets.
 type redaction struct{ *redact.Redactor }
 
-func (r redaction) spares(s subject.Signal, payload []byte) bool { return r.Clean(s, payload) }
+func (r redaction) glance(_ context.Context, m Message, e Encoded) (did result, done bool) {
+	data, err := e.Data()
+	return result{}, err == nil && r.Clean(m.Signal, data)
+}
 
-func (r redaction) run(_ context.Context, p otlp.Payload) result {
+func (r redaction) run(_ context.Context, _ Message, p otlp.Payload) result {
 	counts := r.Payload(p)
 	return result{changed: counts != nil, redacted: counts}
 }

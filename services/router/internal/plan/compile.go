@@ -9,6 +9,7 @@ import (
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/services/router/internal/limit"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 	"github.com/busbar/busbar/services/router/internal/pipeline"
 )
@@ -23,16 +24,16 @@ type Unconditional struct {
 const implicit = "(implicit)"
 
 // Compile makes a plan of the resources in set and the unconditional destinations, and returns all that is wrong with them.
-// The plan is nil if anything is.
-func Compile(set *config.Set, always []Unconditional) (*Plan, config.Faults) {
+// The plan is nil if anything is. One that is to run needs a limiter.
+func Compile(set *config.Set, always []Unconditional, limiter *limit.Limiter) (*Plan, config.Faults) {
 	language, err := ottl.NewCompiler()
 	if err != nil {
 		return nil, config.Faults{{Reason: err.Error()}}
 	}
 	c := compiler{
-		language: language,
-		plan:     &Plan{routes: map[subject.Signal][]*route{}, retention: map[string]configv1.Retention{}},
-		takes:    map[string][]subject.Signal{},
+		pipelines: pipeline.Compiler{Language: language, Limiter: limiter},
+		plan:      &Plan{routes: map[subject.Signal][]*route{}, retention: map[string]configv1.Retention{}},
+		takes:     map[string][]subject.Signal{},
 	}
 	for _, d := range set.Of(configv1.KindDestination) {
 		if spec, ok := d.Spec.(*configv1.Destination); ok {
@@ -67,10 +68,10 @@ func Compile(set *config.Set, always []Unconditional) (*Plan, config.Faults) {
 }
 
 type compiler struct {
-	language *ottl.Compiler
-	plan     *Plan
-	takes    map[string][]subject.Signal // by destination
-	faults   config.Faults
+	pipelines pipeline.Compiler
+	plan      *Plan
+	takes     map[string][]subject.Signal // by destination
+	faults    config.Faults
 }
 
 // takes returns the signals that a destination has a use for.
@@ -118,7 +119,7 @@ func (c *compiler) pipeline(r *config.Resource, spec *configv1.Pipeline) {
 		tenants:    names("tenants", spec.GetTenants()),
 		namespaces: names("namespaces", spec.GetNamespaces()),
 		services:   names("services", spec.GetServices()),
-		pipeline:   pipeline.Compile(c.language, spec, signals, report),
+		pipeline:   c.pipelines.Compile(r.Name, spec, signals, report),
 	}
 	to := c.destinations(spec, r.Name, signals, report)
 	for _, signal := range signals {

@@ -13,6 +13,7 @@ import (
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/services/router/internal/limit"
 	"github.com/busbar/busbar/services/router/internal/plan"
 )
 
@@ -29,7 +30,7 @@ func load(t testing.TB, yaml string) *config.Set {
 
 func compile(t testing.TB, yaml string, always ...plan.Unconditional) *plan.Plan {
 	t.Helper()
-	p, faults := plan.Compile(load(t, yaml), always)
+	p, faults := plan.Compile(load(t, yaml), always, limit.New(nil, nil))
 	if err := faults.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, faults := plan.Compile(set, nil)
+			p, faults := plan.Compile(set, nil, nil)
 			if p != nil {
 				t.Error("there is a plan")
 			}

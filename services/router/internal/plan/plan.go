@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -35,6 +36,8 @@ type route struct {
 // Message is a message as far as routing it needs.
 type Message struct {
 	Subject subject.OTLPParts
+	ID      string                 // the same whenever it is delivered
+	Again   bool                   // it was delivered before
 	Items   int                    // records, as its header says
 	Data    func() ([]byte, error) // returns the decoded payload; called at most once
 	// Only names the pipelines that are to have the message, the others being done with it; none means all.
@@ -71,6 +74,11 @@ type Result struct {
 	// Outputs are those of the others. FailedIn names them.
 	Failed   error
 	FailedIn []string
+	// Wait is how long the message has to wait before it is routed anew, because of a limit; zero for not at all. There are no
+	// outputs then.
+	Wait time.Duration
+	// Paid names what limits took for the message, to be kept for it (limit.Limiter.Keep) if it has to come again.
+	Paid []string
 }
 
 // Skip says that a pipeline does not take signals to a destination that has no use for them.
@@ -123,6 +131,10 @@ func (p *Plan) Route(ctx context.Context, m Message) Result {
 			res.Failed, res.FailedIn = fmt.Errorf("pipeline %s: %w", r.name, err), append(res.FailedIn, r.name)
 			continue
 		}
+		res.Paid = append(res.Paid, out.tally.Effect.Paid...)
+		if res.Wait = max(res.Wait, out.tally.Effect.Wait); res.Wait > 0 {
+			continue
+		}
 		if out.tally.In > 0 || out.whole || out.tally.Effect.Faults != nil {
 			res.Tallies = append(res.Tallies, out.tally)
 		}
@@ -135,6 +147,9 @@ func (p *Plan) Route(ctx context.Context, m Message) Result {
 			}
 			res.Outputs = r.outputs(res.Outputs, to, out.chunks)
 		}
+	}
+	if res.Wait > 0 {
+		return Result{Wait: res.Wait, Paid: res.Paid}
 	}
 	for _, to := range whole {
 		res.Outputs = append(res.Outputs, Output{Destination: to, Part: to, Items: m.Items})

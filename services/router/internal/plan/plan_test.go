@@ -137,6 +137,18 @@ tempo: as it came
 a: in 7, out 7`},
 		{"no glob matches", pipelines("a", `to: [tempo], services: [shop]`), unread(subject.Traces), `
 unrouted 7, ignored 0`},
+		{"what subjects exclude is not looked into", pipelines(
+			"t", `to: [tempo], tenants: [other], match: 'resource.attributes["a"] != nil'`,
+			"n", `to: [tempo], namespaces: [us], steps: [{filter: 'span.name == "x"'}]`,
+			"s", `to: [tempo], services: [stock], steps: [{redact: {emails: true}}]`,
+			"l", `to: [tempo], signals: [logs], steps: [{filter: 'log.body == "x"'}]`,
+			"o", `to: [loki], steps: [{filter: 'log.body == "x"'}]`,
+		), unread(subject.Traces), `
+loki: as it came
+o: in 7, out 7`},
+		{"a limit of records does not look", pipelines("a", `to: [tempo], steps: [{limit: {records: 1}}]`), unread(subject.Traces), `
+tempo: as it came
+a: in 7, out 7`},
 		{"no destination takes the signal", pipelines("a", `to: [page]`), unread(subject.Traces), `
 unrouted 0, ignored 7`},
 		{"of those signals", pipelines("a", `to: [tempo], signals: [traces]`, "b", `to: [loki], signals: [logs]`), unread(subject.Logs), `
@@ -215,6 +227,36 @@ c: in 4, out 3 map[filter:1]`},
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// A limit counts what steps before it have left, and drops or puts off the message as a whole.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	for over, want := range map[string]string{
+		"drop": "drop: in 4, out 0 map[filter:1 limit:3]",
+		"wait": "",
+	} {
+		for unit, limit := range map[string]string{"records": "records: 0.002, burst: 1000s", "bytes": "bytes: 3, burst: 1s"} {
+			t.Run(over+" "+unit, func(t *testing.T) {
+				t.Parallel()
+				p := compile(t, pipelines(over, `to: [tempo], steps: [{filter: 'span.name == "GET /a"'}, {limit: {`+limit+`, over: `+over+`}}]`))
+				m := message(t, shop())
+				m.ID = "1"
+				first := p.Route(t.Context(), m)
+				if len(first.Outputs) != 1 || len(first.Paid) != 1 {
+					t.Errorf("the first is not let through: %+v", first)
+				}
+				m.ID = "2"
+				second := p.Route(t.Context(), m)
+				if diff := cmp.Diff(want, describe(t, subject.Traces, second)); diff != "" {
+					t.Error(diff)
+				}
+				if (second.Wait > 0) != (over == "wait") {
+					t.Errorf("waits for %v", second.Wait)
+				}
+			})
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func (r *route) run(ctx context.Context, v *view) (out outcome, err error) {
 		out.whole = true
 		return out, nil
 	}
-	taken := part{whole: true}
+	taken := part{whole: true, Chunk: otlp.Chunk{Items: v.message.Items}}
 	if r.pipeline.Matches() {
 		if taken, err = v.match(ctx, r.pipeline, &out.tally.Effect); err != nil {
 			return out, err
@@ -81,12 +81,15 @@ func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) er
 		out.tally.In, out.tally.Out = 0, 0
 		return nil
 	}
-	data, err := v.encoded(taken)
-	if err != nil {
-		return err
-	}
-	from, done := r.pipeline.Spares(v.message.Subject.Signal, data)
-	if done {
+	about := pipeline.Message{OTLPParts: v.message.Subject, ID: v.message.ID, Again: v.message.Again}
+	t := &out.tally
+	from, done, effect := r.pipeline.Begin(ctx, about, v.encoded(taken))
+	t.Effect.Add(effect)
+	switch {
+	case done && effect.Changed:
+		t.In, t.Out = taken.Items, 0
+		return nil
+	case done:
 		out.unchanged(taken)
 		return nil
 	}
@@ -94,9 +97,8 @@ func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) er
 	if err != nil {
 		return err
 	}
-	t := &out.tally
 	t.In = payload.Len()
-	effect := r.pipeline.Run(ctx, payload, from)
+	effect = r.pipeline.Run(ctx, about, payload, from)
 	t.Effect.Add(effect)
 	if !effect.Changed {
 		t.Out = t.In
@@ -163,12 +165,13 @@ func (v *view) bytes() ([]byte, error) {
 // take several times their size, and nested values a stack.
 const maxInput = 4 * MaxOutput
 
-// encoded returns the bytes of a part.
-func (v *view) encoded(p part) ([]byte, error) {
-	if p.whole {
-		return v.bytes()
+// encoded is a part for whom a glance may do.
+func (v *view) encoded(p part) pipeline.Encoded {
+	e := pipeline.Encoded{Data: v.bytes, Items: p.Items}
+	if !p.whole {
+		e.Data = func() ([]byte, error) { return p.Data, nil }
 	}
-	return p.Data, nil
+	return e
 }
 
 // payload decodes a part for a route that may change it. The last one to ask gets the only copy there is.
