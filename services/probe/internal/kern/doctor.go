@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -32,6 +33,8 @@ type HookReport struct {
 // closes it again; it attaches nothing, so nothing is observed and nothing is disturbed. The error is that of Load where no
 // tier can work: a *MissingError or ErrNoBTF; the report is then complete all the same.
 func Doctor() ([]TierReport, error) {
+	held := types()
+	defer runtime.KeepAlive(held)
 	unmet := rlimit.RemoveMemlock()
 	if err := requirements(); err != nil {
 		unmet = err
@@ -103,9 +106,7 @@ func (o object) examine(opts Options, refusals map[string]error) {
 		whole = &ebpf.CollectionSpec{}
 	}
 	for name := range whole.Programs {
-		spec := whole.Copy()
-		spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
-		c, err := ebpf.NewCollection(spec)
+		c, err := ebpf.NewCollectionWithOptions(alone(whole, name), ebpf.CollectionOptions{Cache: types()})
 		if err != nil {
 			refusals[name] = tooOld(err)
 			continue

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -105,6 +105,8 @@ func Load(o Options) (*Kern, error) {
 	if err := requirements(); err != nil {
 		return nil, err
 	}
+	held := types()
+	defer runtime.KeepAlive(held)
 	o.salt = rand.Uint64()
 	o.suspended += suspended()
 	if err := rlimit.RemoveMemlock(); err != nil { // whether there is one is found out by making a map
@@ -141,14 +143,15 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", h.gives, err))
 		}
 	}
-	for _, object := range t.objects {
-		if err := k.loadObject(object, o); err != nil {
+	for _, err := range k.loadObjects(t.objects, o) {
+		if err != nil {
 			return nil, newLoadError(t.name, err)
 		}
 	}
-	for _, extra := range extras() {
-		if err := k.loadObject(extra.object, o); err != nil {
-			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", extra.gives, err))
+	beside := extras()
+	for i, err := range k.loadObjects(objects(beside), o) {
+		if err != nil {
+			k.degraded = append(k.degraded, fmt.Sprintf("%s: %v", beside[i].gives, err))
 		}
 	}
 	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil { //nolint:gosec // a pid
@@ -159,43 +162,6 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 	}
 	return k, k.attach(t)
 }
-
-// loadObject loads an object. What it has in common with those before it, it shares.
-func (k *Kern) loadObject(o object, opts Options) error {
-	spec, err := o.spec(opts)
-	if err != nil {
-		return err
-	}
-	shared := map[string]*ebpf.Map{}
-	for name := range spec.Maps {
-		if m, ok := k.maps[name]; ok {
-			shared[name] = m
-		}
-	}
-	log := ebpf.LogLevel(0)
-	if opts.VerifierLog {
-		log = ebpf.LogLevelInstruction
-	}
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: shared, Programs: ebpf.ProgramOptions{LogLevel: log},
-	})
-	if err != nil {
-		return tooOld(err)
-	}
-	defer c.Close()
-	for name := range c.Maps {
-		if shared[name] == nil && !private(name) {
-			k.maps[name] = c.DetachMap(name)
-		}
-	}
-	for name := range c.Programs {
-		k.programs[name] = c.DetachProgram(name)
-	}
-	return nil
-}
-
-// private tells whether a map belongs to one object: the one with its settings.
-func private(name string) bool { return strings.HasPrefix(name, ".") }
 
 // attach attaches every hook. One that cannot be attached costs what it is for, unless without it there is nothing to see.
 func (k *Kern) attach(t tier) error {

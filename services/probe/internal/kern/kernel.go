@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -50,7 +51,7 @@ func (t tier) impossible() error {
 
 // missing says that the kernel has no such place, or nothing to hook it with.
 func (h hook) missing() error {
-	types, err := btf.LoadKernelSpec()
+	known, err := types().Kernel()
 	if err != nil {
 		return fmt.Errorf("read kernel types: %w", err)
 	}
@@ -70,7 +71,7 @@ func (h hook) missing() error {
 		return trampolinesMissing()
 	default:
 		var tracepoint *btf.Typedef
-		if err := types.TypeByName("btf_trace_"+h.name, &tracepoint); err != nil {
+		if err := known.TypeByName("btf_trace_"+h.name, &tracepoint); err != nil {
 			return fmt.Errorf("this kernel has no tracepoint %s", h.name)
 		}
 	}
@@ -111,14 +112,32 @@ var trampolinesMissing = sync.OnceValue(func() error { //nolint:gochecknoglobals
 	return nil
 })
 
+// kernelTypes are there as long as somebody holds them: it takes long to read them, and memory to keep them.
+var kernelTypes struct {
+	sync.Mutex
+	held weak.Pointer[btf.Cache]
+}
+
+// types returns the types of the kernel.
+func types() *btf.Cache {
+	kernelTypes.Lock()
+	defer kernelTypes.Unlock()
+	c := kernelTypes.held.Value()
+	if c == nil {
+		c = btf.NewCache()
+		kernelTypes.held = weak.Make(c)
+	}
+	return c
+}
+
 // function returns the kernel's function of a name, nil without one.
 func function(name string) *btf.FuncProto {
-	types, err := btf.LoadKernelSpec()
+	known, err := types().Kernel()
 	if err != nil {
 		return nil
 	}
 	var f *btf.Func
-	if err := types.TypeByName(name, &f); err != nil {
+	if err := known.TypeByName(name, &f); err != nil {
 		return nil
 	}
 	proto, _ := f.Type.(*btf.FuncProto)

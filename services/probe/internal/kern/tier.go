@@ -100,6 +100,14 @@ func extras() []extra {
 	}
 }
 
+func objects(extras []extra) []object {
+	var all []object
+	for _, e := range extras {
+		all = append(all, e.object)
+	}
+	return all
+}
+
 // messages are the functions that move bytes through a TCP socket; sent is the one that tells how much of a send was taken.
 func messages(kind hookKind, sent string) []hook {
 	return []hook{
@@ -184,13 +192,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 			p.AttachTo = h.name
 		}
 	}
-	used := map[string]bool{}
-	for _, p := range spec.Programs {
-		for _, ins := range p.Instructions {
-			used[ins.Reference()] = true
-		}
-	}
-	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool { return !used[name] && !private(name) })
+	spec.Maps = usedMaps(spec.Maps, slices.Collect(maps.Values(spec.Programs))...)
 	if ring := spec.Maps["ring"]; ring != nil {
 		ring.MaxEntries = uint32(opts.RingBytes) //nolint:gosec // checked
 	}
