@@ -25,6 +25,7 @@ func commands() []command {
 		{"up", "runs everything in one process", up},
 		{"check", "validates resources", check},
 		{"dead", "lists, shows, sends back and deletes messages that could not be processed", dead},
+		{"replay", "sends what passed before to one destination", replay},
 		{"tap", "prints messages of the bus, one JSON object a line", tap},
 		{"doctor", "tells what this kernel and these privileges allow", doctor},
 		{"version", "prints the version", printVersion},

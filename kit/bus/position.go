@@ -23,12 +23,12 @@ func (b *Bus) Position(ctx context.Context, stream, durable string) (Position, e
 	// The stream first: what is delivered in between must not look lost.
 	s, err := b.js.Stream(ctx, stream)
 	if err != nil {
-		return Position{}, fmt.Errorf("look up stream %s: %w", stream, err)
+		return Position{}, fmt.Errorf("look up stream %s: %w", stream, absent(err))
 	}
 	state := s.CachedInfo().State
 	c, err := s.Consumer(ctx, durable)
 	if err != nil {
-		return Position{}, fmt.Errorf("look up consumer %s of %s: %w", durable, stream, err)
+		return Position{}, fmt.Errorf("look up consumer %s of %s: %w", durable, stream, absent(err))
 	}
 	info := c.CachedInfo()
 	return Position{

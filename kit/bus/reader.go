@@ -20,6 +20,8 @@ type ReaderSpec struct {
 	Stream  string
 	Filters []string // subjects to read; none means all. They must not overlap.
 	After   uint64   // sequence of the message behind which to begin
+	// Since is when the first message to read was stored, or later; it counts while After is 0.
+	Since time.Time
 	// Created is when the stream was made in which After is a sequence; zero for whatever stream there is.
 	Created time.Time
 	// MaxMessages and MaxBytes bound what has been asked for and not returned. Default 256 and 4 MiB.
@@ -53,6 +55,14 @@ const (
 func (b *Bus) Read(spec ReaderSpec) *Reader {
 	spec.MaxMessages, spec.MaxBytes = or(spec.MaxMessages, readMessages), or(spec.MaxBytes, readBytes)
 	return &Reader{bus: b, spec: spec, after: spec.After, created: spec.Created}
+}
+
+// Begin does what the first Next begins with, so that Pending is known. It makes one attempt.
+func (r *Reader) Begin(ctx context.Context) error {
+	if err := r.begin(ctx); err != nil {
+		return fmt.Errorf("read stream %s: %w", r.spec.Stream, absent(err))
+	}
+	return nil
 }
 
 // Next waits until there are messages and returns those that have arrived, in their order. Passing trouble, such as a lost connection, is
@@ -188,10 +198,14 @@ func (r *Reader) begin(ctx context.Context) error {
 		return ErrAnew
 	}
 	r.created = info.Created
-	consumer, err := stream.CreateConsumer(ask, jetstream.ConsumerConfig{
+	cfg := jetstream.ConsumerConfig{
 		FilterSubjects: r.spec.Filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.after + 1,
 		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: readerGone, MemoryStorage: true, Replicas: 1,
-	})
+	}
+	if r.after == 0 && !r.spec.Since.IsZero() {
+		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &r.spec.Since
+	}
+	consumer, err := stream.CreateConsumer(ask, cfg)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -29,6 +30,28 @@ func (b *Bus) Stored(ctx context.Context, stream string, sequence uint64) (*Deli
 	return d, nil
 }
 
+// StreamState is what a stream holds and may hold.
+type StreamState struct {
+	First, Last     uint64    // sequences of its oldest and newest message; First is Last+1 when it has none
+	FirstAt, LastAt time.Time // when they were stored
+	Messages        uint64
+	Bytes, MaxBytes int64             // MaxBytes is -1 without a limit
+	Metadata        map[string]string // as StreamSpec.Metadata, and what others have put there
+}
+
+// Stream asks the server about a stream. The error is ErrNotFound if there is none.
+func (b *Bus) Stream(ctx context.Context, name string) (StreamState, error) {
+	s, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) })
+	if err != nil {
+		return StreamState{}, fmt.Errorf("look up stream %s: %w", name, absent(err))
+	}
+	info := s.CachedInfo()
+	return StreamState{
+		First: info.State.FirstSeq, Last: info.State.LastSeq, FirstAt: info.State.FirstTime, LastAt: info.State.LastTime,
+		Messages: info.State.Msgs, Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes, Metadata: info.Config.Metadata,
+	}, nil
+}
+
 // Delete takes a message out of a stream. One that is not there is no error.
 func (b *Bus) Delete(ctx context.Context, stream string, sequence uint64) error {
 	_, err := ask(ctx, func(ctx context.Context) (struct{}, error) {
@@ -49,9 +72,9 @@ func (b *Bus) Delete(ctx context.Context, stream string, sequence uint64) error 
 	return nil
 }
 
-// absent makes ErrNotFound of the errors that say that a stream or a message is not there.
+// absent makes ErrNotFound of the errors that say that a stream, a consumer or a message is not there.
 func absent(err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrMsgNotFound) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	return err

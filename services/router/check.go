@@ -12,10 +12,14 @@ type Routes []Route
 
 // Check returns what the function [Check] does, for a router that has these routes: pipelines may name their destinations too.
 func (r Routes) Check(set *config.Set) config.Faults {
+	_, faults := plan.Compile(set, r.unconditional(), nil)
+	return faults
+}
+
+func (r Routes) unconditional() []plan.Unconditional {
 	always := make([]plan.Unconditional, len(r))
 	for i, route := range r {
 		always[i] = plan.Unconditional(route)
 	}
-	_, faults := plan.Compile(set, always, nil)
-	return faults
+	return always
 }

@@ -137,10 +137,7 @@ type router struct {
 
 // watch keeps the plan that the resources ask for in force.
 func (r *router) watch(ctx context.Context) error {
-	always := make([]plan.Unconditional, len(r.Implicit))
-	for i, route := range r.Implicit {
-		always[i] = plan.Unconditional(route)
-	}
+	always := Routes(r.Implicit).unconditional()
 	var next *plan.Plan                                     // passed from check to apply, which follows it
 	check := func(set *config.Set) (faults config.Faults) { //nolint:contextcheck // compiling is short and asks nobody
 		next, faults = plan.Compile(set, always, r.limiter)
@@ -294,14 +291,20 @@ func only(d *bus.Delivery) []string {
 
 // publish stores what is made of a message.
 func (r *router) publish(ctx context.Context, d *bus.Delivery, parts subject.OTLPParts, outputs []plan.Output) error {
+	return r.bus.Publish(ctx, messages(r.Root, d, parts, outputs, "", Service)...)
+}
+
+// messages are what outputs are on the bus. Their ids are derived from the message they were made of, its parts and the
+// prefix; source is who made what is not as it came.
+func messages(root subject.Root, d *bus.Delivery, parts subject.OTLPParts, outputs []plan.Output, prefix, source string) []bus.Msg {
 	shard := subject.Shard(parts.Tenant, parts.Namespace, parts.Service)
 	kept := d.Headers()
 	delete(kept, bus.HeaderPart)
 	ours := maps.Clone(kept)
-	ours[subject.HeaderSchema], ours[subject.HeaderSource] = parts.Signal.Schema(), Service
+	ours[subject.HeaderSchema], ours[subject.HeaderSource] = parts.Signal.Schema(), source
 	msgs := make([]bus.Msg, len(outputs))
 	for i, out := range outputs {
-		m := bus.Msg{Subject: r.Root.Out(out.Destination, parts.Signal, shard), ID: d.DerivedID(out.Part)}
+		m := bus.Msg{Subject: root.Out(out.Destination, parts.Signal, shard), ID: d.DerivedID(prefix + out.Part)}
 		if out.Data == nil {
 			m.Header, m.Data, m.Encoding = kept, d.Raw(), d.Encoding()
 		} else {
@@ -309,7 +312,7 @@ func (r *router) publish(ctx context.Context, d *bus.Delivery, parts subject.OTL
 		}
 		msgs[i] = m
 	}
-	return r.bus.Publish(ctx, msgs...)
+	return msgs
 }
 
 // unpublished says what becomes of a message whose outputs could not be stored: it is delivered again, unless it never

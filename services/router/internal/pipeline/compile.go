@@ -22,7 +22,7 @@ type Report func(path string, offset int, format string, args ...any)
 // Compiler compiles the pipelines of a set.
 type Compiler struct {
 	Language *ottl.Compiler
-	Limiter  *limit.Limiter // nil if the pipelines are not to run
+	Limiter  *limit.Limiter // nil leaves limits out
 }
 
 // Compile compiles the match and the steps of a pipeline for the signals it takes. It reports every fault there is; the

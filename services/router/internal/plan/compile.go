@@ -24,7 +24,7 @@ type Unconditional struct {
 const implicit = "(implicit)"
 
 // Compile makes a plan of the resources in set and the unconditional destinations, and returns all that is wrong with them.
-// The plan is nil if anything is. One that is to run needs a limiter.
+// The plan is nil if anything is. Without a limiter it has no limits.
 func Compile(set *config.Set, always []Unconditional, limiter *limit.Limiter) (*Plan, config.Faults) {
 	language, err := ottl.NewCompiler()
 	if err != nil {

@@ -95,6 +95,33 @@ func (p *Plan) Stream(root subject.Root, destination string) subject.Stream {
 	return p.retention[destination].Stream(root, destination)
 }
 
+// To returns a plan of the ways to one destination, through one pipeline or, if that is "", through any; nil if there is none.
+func (p *Plan) To(destination, through string) *Plan {
+	only := &Plan{routes: map[subject.Signal][]*route{}, destinations: []string{destination}, retention: p.retention}
+	for signal, routes := range p.routes {
+		for _, r := range routes {
+			if slices.Contains(r.to, destination) && (through == "" || through == r.name) {
+				way := *r
+				way.to = []string{destination}
+				only.routes[signal] = append(only.routes[signal], &way)
+			}
+		}
+	}
+	if len(only.routes) == 0 {
+		return nil
+	}
+	return only
+}
+
+// AsIs returns a plan that hands everything to one destination as it comes.
+func AsIs(destination string) *Plan {
+	p := &Plan{routes: map[subject.Signal][]*route{}}
+	for _, signal := range subject.Signals() {
+		p.add(signal, &route{name: implicit, to: []string{destination}})
+	}
+	return p
+}
+
 // Pipelines returns the number of declared pipelines.
 func (p *Plan) Pipelines() int { return p.pipelines }
 
