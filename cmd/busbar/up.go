@@ -189,5 +189,6 @@ func (p parts) exporter(destinations []exporter.Destination) stage {
 	cfg := exporter.Default()
 	cfg.Bus, cfg.Root, cfg.Node = p.connection("exporter"), subject.Root(p.settings.bus.Root), p.node
 	cfg.Paths, cfg.Admin, cfg.Log, cfg.Destinations = p.resources, p.health, p.log, destinations
+	cfg.Instance = p.node + "-up" // the only one in its folder, so the next life need not wait for the shards of one that was killed
 	return stage{"exporter", func(ctx context.Context) error { return exporter.Run(ctx, cfg) }}
 }

@@ -96,3 +96,19 @@ func stored(stream string, m *jetstream.RawStreamMsg) *Delivery {
 		msg: &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data},
 	}
 }
+
+// Extent is what a stream holds.
+type Extent struct {
+	Created     time.Time // when the stream was made
+	First, Last uint64    // oldest and newest message; First is Last+1 when there is none
+}
+
+// Extent asks the server what a stream holds.
+func (b *Bus) Extent(ctx context.Context, stream string) (Extent, error) {
+	s, err := ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, stream) })
+	if err != nil {
+		return Extent{}, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	info := s.CachedInfo()
+	return Extent{info.Created, info.State.FirstSeq, info.State.LastSeq}, nil
+}

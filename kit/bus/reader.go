@@ -24,6 +24,8 @@ type ReaderSpec struct {
 	Since time.Time
 	// Created is when the stream was made in which After is a sequence; zero for whatever stream there is.
 	Created time.Time
+	// As names who reads in dead letters and metrics: Durable, Stage and DeadSubject count. Empty for nobody who takes messages.
+	As ConsumerSpec
 	// MaxMessages and MaxBytes bound what has been asked for and not returned. Default 256 and 4 MiB.
 	MaxMessages, MaxBytes int
 }
@@ -43,6 +45,8 @@ type Reader struct {
 	pull        puller
 	pending     uint64
 	reconnected <-chan struct{}
+
+	as *consumer
 }
 
 const (
@@ -54,7 +58,7 @@ const (
 // Read returns a reader, which begins with its first Next.
 func (b *Bus) Read(spec ReaderSpec) *Reader {
 	spec.MaxMessages, spec.MaxBytes = or(spec.MaxMessages, readMessages), or(spec.MaxBytes, readBytes)
-	return &Reader{bus: b, spec: spec, after: spec.After, created: spec.Created}
+	return &Reader{bus: b, spec: spec, after: spec.After, created: spec.Created, as: &consumer{bus: b, spec: spec.As}}
 }
 
 // Begin does what the first Next begins with, so that Pending is known. It makes one attempt.
@@ -95,6 +99,30 @@ func (r *Reader) Created() time.Time { return r.created }
 
 // Pending is how many messages were stored behind the newest one that Next returned, or at the beginning, when last heard of.
 func (r *Reader) Pending() uint64 { return r.pending }
+
+// Lag asks the server how many messages are stored behind the newest one that Next returned.
+func (r *Reader) Lag(ctx context.Context) (uint64, error) {
+	if r.consumer == "" {
+		return r.pending, nil
+	}
+	c, err := ask(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		return r.bus.js.Consumer(ctx, r.spec.Stream, r.consumer)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look up reader of stream %s: %w", r.spec.Stream, err)
+	}
+	info := c.CachedInfo()
+	return info.NumPending + info.Delivered.Consumer - r.serial, nil
+}
+
+// Done counts a message that was taken.
+func (r *Reader) Done(d *Delivery) { r.as.countSettled(d, "acked") }
+
+// Bury copies a message that can never be taken to its dead-letter subject, as Consume does with one whose error is Permanent. The error
+// says that the copy cannot be stored now.
+func (r *Reader) Bury(ctx context.Context, d *Delivery, reason string, cause error) error {
+	return r.as.bury(ctx, d, reason, cause)
+}
 
 // Close forgets the reader on the server. A later Next begins anew behind what was returned.
 func (r *Reader) Close() {

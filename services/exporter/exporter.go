@@ -5,9 +5,9 @@
 //
 // Every destination has a stream and a durable consumer, so that what waits for a dead back end waits on disk and delays
 // nobody else. A message is acknowledged when the back end has taken it. Data that a back end will never take goes to the
-// dead letters; anything else, a wrong password included, is tried until it works. OTLP is forwarded byte for byte; only
-// the page looks inside. Several processes may share the work of OTLP destinations; a page has one process, since two would
-// each show a part of the sums.
+// dead letters; anything else, a wrong password included, is tried until it works. OTLP is forwarded byte for byte. Several
+// processes share the work of a destination. Where deltas are added up, for a Prometheus page and remote write, each has
+// some of the shards: a page shows the sums of those.
 package exporter
 
 import (
@@ -80,7 +80,7 @@ func Run(ctx context.Context, cfg Config) error {
 		defer cfg.Admin.Check(service, b.Ready)()
 	}
 	manager := &dest.Manager{
-		Bus: b, Root: cfg.Root, UserAgent: contract.UserAgent + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics),
+		Bus: b, Root: cfg.Root, Instance: cfg.Instance, UserAgent: contract.UserAgent + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics),
 	}
 	wanted := make(chan map[string]dest.Wanted)
 	var g run.Group

@@ -51,7 +51,6 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cenkalti/backoff/v7 v7.0.0 // indirect
-	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dennwc/varint v1.0.0 // indirect
 	github.com/felixge/httpsnoop v1.1.0 // indirect
 	github.com/foxboron/go-tpm-keyfiles v0.0.0-20251226215517-609e4778396f // indirect
@@ -200,5 +199,6 @@ replace github.com/busbar/busbar/kit/collector => ../../kit/collector
 require (
 	github.com/ClickHouse/clickhouse-go/v2 v2.47.0
 	github.com/busbar/busbar/kit/collector v0.0.0
+	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/twmb/franz-go v1.21.3
 )

@@ -87,8 +87,12 @@ func (l *lab) publish(destination string, signal subject.Signal, from, to int, b
 	}
 	var msgs []bus.Msg
 	for i := from; i < to; i++ {
+		shard := i % subject.Shards
+		if signal == subject.Metrics {
+			shard = subject.Shard(subject.DefaultTenant, "", "shop") // a series has one
+		}
 		msgs = append(msgs, bus.Msg{
-			Subject: root.Out(destination, signal, i%subject.Shards), ID: fmt.Sprintf("%s-%d", signal, i), Items: 1, Data: body(i),
+			Subject: root.Out(destination, signal, shard), ID: fmt.Sprintf("%s-%d", signal, i), Items: 1, Data: body(i),
 		})
 	}
 	if err := l.bus.Publish(l.t.Context(), msgs...); err != nil {

@@ -41,6 +41,7 @@ const (
 // destination is one destination at work.
 type destination struct {
 	name      string
+	instance  string // of this process
 	settings  Settings
 	retention configv1.Retention
 	bus       *bus.Bus
@@ -103,13 +104,19 @@ func (d *destination) serve(ctx context.Context) (opened bool, err error) {
 	})
 	g.Go(func() error {
 		defer stop()
-		return d.consume(consumerCtx, sink)
+		switch to := sink.(type) {
+		case accumulator:
+			return d.accumulate(consumerCtx, to)
+		case taker:
+			return d.consume(consumerCtx, to)
+		}
+		return fmt.Errorf("%T takes nothing", sink)
 	})
 	return true, g.Wait()
 }
 
 // consume hands messages to the sink until ctx ends.
-func (d *destination) consume(ctx context.Context, to sink) error {
+func (d *destination) consume(ctx context.Context, to taker) error {
 	gate, backlog := newGate(), new(backlog)
 	spec := bus.ConsumerSpec{
 		Stream: d.root.OutStream(d.name).Name, Durable: durable, Stage: stage,
@@ -126,7 +133,7 @@ func (d *destination) consume(ctx context.Context, to sink) error {
 }
 
 // workers is how many attempts may run at the same time. What takes one at a time cannot be asked for more.
-func (d *destination) workers(to sink) int {
+func (d *destination) workers(to taker) int {
 	if n := to.workers(); n == 1 || d.retention.Concurrency == 0 {
 		return n
 	}
@@ -135,7 +142,7 @@ func (d *destination) workers(to sink) int {
 
 // deliver makes one attempt with one message, when the gate lets it. It waits at the gate no longer than the running context,
 // and the attempt lasts no longer than its own.
-func (d *destination) deliver(attempt, running context.Context, g *gate, to sink, m *bus.Delivery) error {
+func (d *destination) deliver(attempt, running context.Context, g *gate, to taker, m *bus.Delivery) error {
 	r, err := d.request(m)
 	if err != nil {
 		return err
@@ -151,14 +158,18 @@ func (d *destination) deliver(attempt, running context.Context, g *gate, to sink
 	p.succeed()
 	d.state.ok()
 	d.metrics.attempts.WithLabelValues(d.name, "ok").Inc()
-	taken := m.Items()
-	for reason, n := range left {
-		n = min(n, taken) // a back end may say that it rejects more than it got
-		d.metrics.drop(d.name, reason, n)
-		taken -= n
-	}
-	d.metrics.records.WithLabelValues(d.name, string(r.Signal)).Add(float64(taken))
+	d.took(m.Items(), r.Signal, left)
 	return nil
+}
+
+// took counts records that the back end has, but for those that were left out.
+func (d *destination) took(records int, signal subject.Signal, left map[string]int) {
+	for reason, n := range left {
+		n = min(n, records) // a back end may say that it rejects more than it got
+		d.metrics.drop(d.name, reason, n)
+		records -= n
+	}
+	d.metrics.records.WithLabelValues(d.name, string(signal)).Add(float64(records))
 }
 
 // request reads what a message asks for. Its errors are permanent.

@@ -28,6 +28,7 @@ type Wanted struct {
 type Manager struct {
 	Bus       *bus.Bus
 	Root      subject.Root
+	Instance  string // unique among the exporters of one bus
 	UserAgent string
 	Log       *slog.Logger
 	Metrics   *Metrics
@@ -102,7 +103,7 @@ func (m *Manager) want(ctx context.Context, g *errgroup.Group, name string, w Wa
 		previous, r.state = old.done, old.state
 	}
 	d := &destination{
-		name: name, settings: w.Settings, retention: w.Retention, bus: m.Bus, root: m.Root, userAgent: m.UserAgent, log: log, metrics: m.Metrics, state: r.state,
+		name: name, instance: m.Instance, settings: w.Settings, retention: w.Retention, bus: m.Bus, root: m.Root, userAgent: m.UserAgent, log: log, metrics: m.Metrics, state: r.state,
 	}
 	g.Go(func() error {
 		defer close(r.done)

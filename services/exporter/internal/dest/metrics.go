@@ -23,6 +23,10 @@ type Metrics struct {
 	left     *prometheus.CounterVec
 	pending  *prometheus.GaugeVec
 	waiting  *prometheus.GaugeVec
+	shards   *prometheus.GaugeVec
+	series   *prometheus.GaugeVec
+	age      *prometheus.GaugeVec
+	refused  *prometheus.CounterVec
 	drops    *metric.Drops
 
 	mu      sync.Mutex
@@ -56,6 +60,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "busbar_destination_pending_records",
 			Help: "Records inside those, as estimated from the messages that this process has seen.",
 		}, []string{"destination"})),
+		shards: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "busbar_destination_owned_shards",
+			Help: "Shards whose deltas this process adds up.",
+		}, []string{"destination"})),
+		series: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "busbar_destination_series",
+			Help: "Series in those, as Prometheus counts them.",
+		}, []string{"destination"})),
+		age: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "busbar_destination_checkpoint_age_seconds",
+			Help: "Time since their sums were last kept on the bus.",
+		}, []string{"destination"})),
+		refused: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "busbar_destination_refused_samples_total",
+			Help: "Sums that the back end did not want, by reason. The next ones of their series tell what they did.",
+		}, []string{"destination", "reason"})),
 		drops:   metric.NewDrops(reg),
 		dropped: make(map[string]uint64),
 	}
@@ -95,7 +115,7 @@ func (m *Metrics) forget(name string) {
 	labels := prometheus.Labels{"destination": name}
 	for _, v := range []interface {
 		DeletePartialMatch(labels prometheus.Labels) int
-	}{m.state, m.attempts, m.records, m.left, m.pending, m.waiting} {
+	}{m.state, m.attempts, m.records, m.left, m.pending, m.waiting, m.shards, m.series, m.age, m.refused} {
 		v.DeletePartialMatch(labels)
 	}
 }

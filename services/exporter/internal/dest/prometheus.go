@@ -14,15 +14,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/busbar/busbar/services/exporter/internal/cumulative"
 	"github.com/busbar/busbar/services/exporter/internal/prompage"
 )
 
-// Prometheus is the settings of a page for Prometheus to scrape, with the keys that the Collector documents and a bound.
+// Prometheus is the settings of a page for Prometheus to scrape, with the keys that the Collector documents and those about sums.
 type Prometheus struct {
 	Endpoint    string            `yaml:"endpoint"` // listen address, host:port
 	Namespace   string            `yaml:"namespace"`
 	ConstLabels map[string]string `yaml:"const_labels"`
 	Expiration  time.Duration     `yaml:"metric_expiration"`
+	Window      time.Duration     `yaml:"late_window"`
 	MaxSeries   int               `yaml:"max_series"`
 
 	Queue any `yaml:"sending_queue"`
@@ -31,7 +33,8 @@ type Prometheus struct {
 
 // NewPrometheus returns the defaults.
 func NewPrometheus() *Prometheus {
-	return &Prometheus{Expiration: prompage.DefaultExpiration, MaxSeries: prompage.DefaultMaxSeries}
+	o := defaultSums()
+	return &Prometheus{Expiration: o.Expiration, Window: o.Window, MaxSeries: o.MaxSeries}
 }
 
 func (p *Prometheus) into() any { return p }
@@ -58,12 +61,12 @@ func (p *Prometheus) check(at report) {
 			at(path, "label %s says where a series comes from", name)
 		}
 	}
-	if p.Expiration <= 0 {
-		at(".metric_expiration", "want more than 0s, got %v", p.Expiration)
-	}
-	if p.MaxSeries < 1 {
-		at(".max_series", "want at least 1, got %d", p.MaxSeries)
-	}
+	checkSums(at, p.sums())
+}
+
+// sums says how deltas are added up.
+func (p *Prometheus) sums() cumulative.Options {
+	return cumulative.Options{Expiration: p.Expiration, Window: p.Window, MaxSeries: p.MaxSeries}
 }
 
 // checkListen checks the address of a listener.
@@ -114,7 +117,7 @@ func (p *Prometheus) resolved(texts map[string]string) exporter {
 
 func (p *Prometheus) open(ctx context.Context, _ string, log *slog.Logger) (sink, error) {
 	page, err := prompage.Listen(ctx, p.Endpoint, prompage.Options{
-		Namespace: p.Namespace, ConstLabels: p.ConstLabels, Expiration: p.Expiration, MaxSeries: p.MaxSeries,
+		Namespace: p.Namespace, ConstLabels: p.ConstLabels, Series: p.sums(),
 	}, log)
 	if err != nil {
 		return nil, err

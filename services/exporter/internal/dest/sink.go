@@ -8,25 +8,32 @@ import (
 	"sync"
 	"time"
 
-	"github.com/busbar/busbar/contract/subject"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/busbar/busbar/services/exporter/internal/cumulative"
 	"github.com/busbar/busbar/services/exporter/internal/otlp"
 	"github.com/busbar/busbar/services/exporter/internal/prompage"
 )
 
-// sink is a back end that messages can be handed to, by several goroutines.
+// sink is a back end: a taker or an accumulator.
 type sink interface {
-	// take makes one attempt. It returns how many records inside were left out, by reason; its errors are as those of package otlp.
-	take(ctx context.Context, r otlp.Request, items int) (left map[string]int, err error)
 	// run does what the sink needs until ctx ends, when it lets go of everything. An error says that it works no more.
 	run(ctx context.Context) error
+}
+
+// taker is a back end that messages can be handed to, by several goroutines.
+type taker interface {
+	sink
+	// take makes one attempt. It returns how many records inside were left out, by reason; its errors are as those of package otlp.
+	take(ctx context.Context, r otlp.Request, items int) (left map[string]int, err error)
 	// workers is how many attempts may run at the same time.
 	workers() int
 }
 
-// Reasons for which records are left out, besides those of package prompage.
+// Reasons for which records are left out, besides those of package cumulative.
 const (
 	reasonRejected = "rejected" // the back end took the rest of their message
-	reasonSignal   = "signal"   // a Prometheus page has no place for traces and logs
+	reasonSignal   = "signal"   // Prometheus has no place for traces and logs
 	reasonExpired  = "expired"  // the stream had to drop them before the destination took them
 )
 
@@ -78,18 +85,8 @@ func (f *forward) run(ctx context.Context) error {
 // scraped keeps metrics for Prometheus to fetch.
 type scraped struct{ page *prompage.Page }
 
-// workers is one, since the page takes one request at a time.
-func (*scraped) workers() int { return 1 }
+func (s *scraped) series() *cumulative.State { return s.page.State() }
 
-func (s *scraped) take(_ context.Context, r otlp.Request, items int) (map[string]int, error) {
-	if r.Signal != subject.Metrics {
-		return map[string]int{reasonSignal: items}, nil
-	}
-	left, err := s.page.Add(r.ID, r.Body, time.Now())
-	if err != nil {
-		return nil, &otlp.Error{Class: otlp.Invalid, Reason: "undecodable", Err: err}
-	}
-	return left, nil
-}
+func (*scraped) write() func(context.Context, pmetric.Metrics) error { return nil }
 
 func (s *scraped) run(ctx context.Context) error { return s.page.Serve(ctx) }

@@ -3,75 +3,35 @@
 package prompage
 
 import (
-	"encoding/binary"
+	"cmp"
 	"iter"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/otlptranslator"
-	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/busbar/busbar/services/exporter/internal/cumulative"
 )
 
-// Bounds of what one series may carry; hostile attributes must not fill the memory.
-const (
-	maxLabels    = 64
-	maxValue     = 1024 // bytes
-	maxNameCache = 10_000
-)
+const maxNameCache = 10_000
 
-// A key is the labels of a series in one string: for each its name and its value, both behind their length. It identifies
-// the series among those of its family, and it is all that is kept of the labels.
-
-const lengthSize = 4
-
-// appendText appends a text with its length.
-func appendText(key []byte, text string) []byte {
-	key = binary.LittleEndian.AppendUint32(key, uint32(len(text))) //nolint:gosec // far below 4 GiB
-	return append(key, text...)
-}
-
-// keyLabels reads a key.
-func keyLabels(key string) iter.Seq2[string, string] {
-	return func(yield func(name, value string) bool) {
-		for rest := key; rest != ""; {
-			var name, value string
-			name, rest = cutText(rest)
-			value, rest = cutText(rest)
-			if !yield(name, value) {
-				return
-			}
-		}
-	}
-}
-
-// cutText is the opposite of appendText.
-func cutText(key string) (text, rest string) {
-	n := int(key[0]) | int(key[1])<<8 | int(key[2])<<16 | int(key[3])<<24
-	return key[lengthSize : lengthSize+n], key[lengthSize+n:]
-}
-
-// labeler turns attributes into keys. It is used by one goroutine at a time.
+// labeler turns attributes into labels. It is used by one goroutine at a time.
 type labeler struct {
 	constant map[string]string
-	base     []byte            // key of the constant labels
+	base     []label           // of the constant labels
 	names    map[string]string // label name by attribute name
 	namer    otlptranslator.LabelNamer
-	pairs    []pair // scratch
 }
 
-type pair struct {
-	label, attribute string
-	value            pcommon.Value
-}
+type label struct{ name, value string }
 
 func newLabeler(constant map[string]string) labeler {
 	l := labeler{names: make(map[string]string), constant: constant}
 	for _, name := range slices.Sorted(maps.Keys(constant)) {
-		if value := clean([]byte(constant[name]), 0); len(value) > 0 {
-			l.base = appendText(appendText(l.base, name), string(value))
+		if value := cumulative.Clean([]byte(constant[name]), 0); len(value) > 0 {
+			l.base = append(l.base, label{name, string(value)})
 		}
 	}
 	return l
@@ -86,82 +46,74 @@ func Reserved(label string) bool {
 	return false
 }
 
-// append adds the attributes to a key, in the order of their label names. It is false when there are too many.
+// resource returns the labels that each series of a resource has.
+func (l *labeler) resource(identity cumulative.Attributes) []label {
+	name, namespace, instance := identity.Get("service.name"), identity.Get("service.namespace"), identity.Get("service.instance.id")
+	job := name
+	if namespace != "" && name != "" {
+		job = namespace + "/" + name
+	}
+	labels := slices.Clone(l.base)
+	for _, of := range [...]label{{"instance", instance}, {"job", job}, {"service_name", name}, {"service_namespace", namespace}} {
+		if of.value != "" {
+			labels = append(labels, of)
+		}
+	}
+	return labels
+}
+
+// identifying tells whether an attribute is on every series, and so not once more on target_info.
+func identifying(attribute string) bool {
+	switch attribute {
+	case "service.name", "service.namespace", "service.instance.id":
+		return true
+	}
+	return false
+}
+
+// append adds attributes to labels.
 //
 // Different attributes may become one label (a.b and a_b): their values are joined by ';' in the order of the attributes'
-// names, as the specification has it. An empty value is no label.
-func (l *labeler) append(key []byte, attributes pcommon.Map, skip func(attribute string) bool) ([]byte, bool) {
-	if attributes.Len() > maxLabels {
-		return key, false
+// names, as the specification has it.
+func (l *labeler) append(labels []label, attributes iter.Seq2[string, string]) []label {
+	begin := len(labels)
+	for name, value := range attributes {
+		labels = append(labels, label{l.name(name), value})
 	}
-	l.pairs = l.pairs[:0]
-	for name, value := range attributes.All() {
-		if skip == nil || !skip(name) {
-			l.pairs = append(l.pairs, pair{l.name(name), name, value})
-		}
-	}
-	slices.SortFunc(l.pairs, func(a, b pair) int {
-		if c := strings.Compare(a.label, b.label); c != 0 {
-			return c
-		}
-		return strings.Compare(a.attribute, b.attribute)
-	})
-	for i := 0; i < len(l.pairs); {
-		before := len(key)
-		key = appendText(key, l.pairs[i].label)
-		length := len(key)
-		key = appendText(key, "")
-		value := len(key)
-		for first := i; i < len(l.pairs) && l.pairs[i].label == l.pairs[first].label; i++ {
-			if i > first {
-				key = append(key, ';')
-			}
-			key = appendValue(key, l.pairs[i].value)
-		}
-		key = clean(key, value)
-		if len(key) == value {
-			key = key[:before]
+	own := labels[begin:]
+	slices.SortStableFunc(own, func(a, b label) int { return strings.Compare(a.name, b.name) })
+	kept := own[:0]
+	for _, next := range own {
+		if last := len(kept) - 1; last >= 0 && kept[last].name == next.name {
+			kept[last].value = string(cumulative.Clean([]byte(kept[last].value+";"+next.value), 0))
 			continue
 		}
-		binary.LittleEndian.PutUint32(key[length:], uint32(len(key)-value)) //nolint:gosec // at most maxValue
+		kept = append(kept, next)
 	}
-	clear(l.pairs) // they refer to the request
-	return key, true
+	return labels[:begin+len(kept)]
 }
 
-// appendValue appends the text of a value, without an allocation for the usual types.
-func appendValue(b []byte, v pcommon.Value) []byte {
-	switch v.Type() {
-	case pcommon.ValueTypeStr:
-		return append(b, v.Str()...)
-	case pcommon.ValueTypeInt:
-		return strconv.AppendInt(b, v.Int(), 10)
-	case pcommon.ValueTypeBool:
-		return strconv.AppendBool(b, v.Bool())
-	default:
-		return append(b, v.AsString()...)
+// pairs shows labels, in the order of names, and returns what identifies them among those of a family.
+func pairs(labels []label) (shown []*dto.LabelPair, key string) {
+	slices.SortFunc(labels, func(a, b label) int { return cmp.Compare(a.name, b.name) })
+	all := make([]dto.LabelPair, len(labels)) // one allocation for all
+	own := slices.Clone(labels)
+	shown = make([]*dto.LabelPair, len(labels))
+	var text strings.Builder
+	for i := range own {
+		all[i].Name, all[i].Value = &own[i].name, &own[i].value
+		shown[i] = &all[i]
+		text.WriteString(own[i].name)
+		text.WriteByte('\xff') // no part of a label, which is valid UTF-8
+		text.WriteString(own[i].value)
+		text.WriteByte('\xff')
 	}
-}
-
-// clean makes what b has from start on a label value: valid UTF-8 (one bad byte would spoil the whole page) within maxValue.
-func clean(b []byte, start int) []byte {
-	if !utf8.Valid(b[start:]) {
-		b = append(b[:start], strings.ToValidUTF8(string(b[start:]), "\uFFFD")...)
-	}
-	if len(b)-start > maxValue {
-		end := start + maxValue
-		for !utf8.RuneStart(b[end]) {
-			end--
-		}
-		b = b[:end]
-	}
-	return b
+	return shown, text.String()
 }
 
 // name returns the label name of an attribute. Where that belongs to someone else it begins with exported_, which is what
 // Prometheus itself does.
 func (l *labeler) name(attribute string) string {
-	attribute = attribute[:min(len(attribute), maxValue)] // it is remembered, and its sender has the choice
 	if name, ok := l.names[attribute]; ok {
 		return name
 	}
@@ -169,8 +121,8 @@ func (l *labeler) name(attribute string) string {
 	if err != nil || strings.HasPrefix(name, "__") { // nothing legal in it, or reserved
 		name = "key" + name
 	}
-	if len(name) > maxValue {
-		name = name[:maxValue]
+	if len(name) > cumulative.MaxText {
+		name = name[:cumulative.MaxText]
 	}
 	if _, taken := l.constant[name]; taken || Reserved(name) {
 		name = "exported_" + name

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/busbar/busbar/services/exporter/internal/cumulative"
 	"github.com/busbar/busbar/services/exporter/internal/prompage"
 )
 
@@ -60,7 +61,7 @@ func TestTypesAndTemporalities(t *testing.T) {
 	send := func(id string, stamp pcommon.Timestamp, gaugeValue, total, upDown float64) {
 		m, ms := service(map[string]any{"service.name": "shop"})
 		number(ms, "temperature", "Cel", none, false, gaugeValue, nil).SetTimestamp(stamp)
-		number(ms, "cpu.time", "s", cumulative, true, total, nil).SetTimestamp(stamp)
+		number(ms, "cpu.time", "s", totals, true, total, nil).SetTimestamp(stamp)
 		number(ms, "queue.size", "{items}", delta, false, upDown, nil).SetTimestamp(stamp)
 		s := ms.AppendEmpty()
 		s.SetName("latency")
@@ -105,7 +106,7 @@ func TestNamesThatCollide(t *testing.T) {
 	number(ms, "http.server.request.duration.seconds.count", "", none, false, 1, nil) // the name of a sample of the histogram
 	number(ms, "", "", none, false, 1, nil)
 	left := add(t, p, "1", m)
-	if d := cmp.Diff(prompage.Left{prompage.Conflict: 4}, left); d != "" {
+	if d := cmp.Diff(cumulative.Left{cumulative.Conflict: 4}, left); d != "" {
 		t.Errorf("left out (-want +got):\n%s", d)
 	}
 	got := scrape(t, p)
@@ -139,39 +140,39 @@ func TestWhatFindsNoPlaceIsCounted(t *testing.T) {
 		points func(pmetric.MetricSlice)
 		want   string
 	}{
-		{"NaN in a counter", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, true, math.NaN(), nil) }, prompage.Malformed},
-		{"negative counter", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, true, -1, nil) }, prompage.Malformed},
-		{"endless delta", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, false, math.Inf(1), nil) }, prompage.Malformed},
-		{"too few buckets", histogram(func(p pmetric.HistogramDataPoint) { p.BucketCounts().FromRaw([]uint64{1}) }), prompage.Malformed},
-		{"no buckets for bounds", histogram(func(p pmetric.HistogramDataPoint) { p.BucketCounts().FromRaw(nil) }), prompage.Malformed},
-		{"bounds out of order", histogram(func(p pmetric.HistogramDataPoint) { p.ExplicitBounds().FromRaw([]float64{1, 1}) }), prompage.Malformed},
-		{"bound NaN", histogram(func(p pmetric.HistogramDataPoint) { p.ExplicitBounds().FromRaw([]float64{1, math.NaN()}) }), prompage.Malformed},
-		{"sum NaN", histogram(func(p pmetric.HistogramDataPoint) { p.SetSum(math.NaN()) }), prompage.Malformed},
+		{"NaN in a counter", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, true, math.NaN(), nil) }, cumulative.Malformed},
+		{"negative counter", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, true, -1, nil) }, cumulative.Malformed},
+		{"endless delta", func(ms pmetric.MetricSlice) { number(ms, "a", "", delta, false, math.Inf(1), nil) }, cumulative.Malformed},
+		{"too few buckets", histogram(func(p pmetric.HistogramDataPoint) { p.BucketCounts().FromRaw([]uint64{1}) }), cumulative.Malformed},
+		{"no buckets for bounds", histogram(func(p pmetric.HistogramDataPoint) { p.BucketCounts().FromRaw(nil) }), cumulative.Malformed},
+		{"bounds out of order", histogram(func(p pmetric.HistogramDataPoint) { p.ExplicitBounds().FromRaw([]float64{1, 1}) }), cumulative.Malformed},
+		{"bound NaN", histogram(func(p pmetric.HistogramDataPoint) { p.ExplicitBounds().FromRaw([]float64{1, math.NaN()}) }), cumulative.Malformed},
+		{"sum NaN", histogram(func(p pmetric.HistogramDataPoint) { p.SetSum(math.NaN()) }), cumulative.Malformed},
 		{"too many attributes", func(ms pmetric.MetricSlice) {
 			p := number(ms, "a", "", delta, true, 1, nil)
 			for i := range 65 {
 				p.Attributes().PutInt(fmt.Sprint("k", i), 1)
 			}
-		}, prompage.Malformed},
+		}, cumulative.Malformed},
 		{"no temporality", func(ms pmetric.MetricSlice) {
 			m := ms.AppendEmpty()
 			m.SetName("a")
 			m.SetEmptySum().DataPoints().AppendEmpty()
-		}, prompage.Unsupported},
+		}, cumulative.Unsupported},
 		{"exponential", func(ms pmetric.MetricSlice) {
 			m := ms.AppendEmpty()
 			m.SetName("a")
 			m.SetEmptyExponentialHistogram().DataPoints().AppendEmpty()
-		}, prompage.Unsupported},
-		{"endless name", func(ms pmetric.MetricSlice) { number(ms, strings.Repeat("n", 1<<20), "", none, false, 1, nil) }, prompage.Conflict},
-		{"name without a letter", func(ms pmetric.MetricSlice) { number(ms, "---", "", none, false, 1, nil) }, prompage.Conflict},
+		}, cumulative.Unsupported},
+		{"endless name", func(ms pmetric.MetricSlice) { number(ms, strings.Repeat("n", 1<<20), "", none, false, 1, nil) }, cumulative.Conflict},
+		{"name without a letter", func(ms pmetric.MetricSlice) { number(ms, "---", "", none, false, 1, nil) }, cumulative.Conflict},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			p := page(t, prompage.Options{})
 			m, ms := service(nil)
 			tc.points(ms)
-			if d := cmp.Diff(prompage.Left{tc.want: 1}, add(t, p, "1", m)); d != "" {
+			if d := cmp.Diff(cumulative.Left{tc.want: 1}, add(t, p, "1", m)); d != "" {
 				t.Errorf("left out (-want +got):\n%s", d)
 			}
 			want(t, scrape(t, p))
@@ -184,8 +185,8 @@ func TestTemporalityOfASeriesIsKept(t *testing.T) {
 	p := page(t, prompage.Options{})
 	m, ms := service(shop)
 	number(ms, "a", "", delta, true, 1, nil)
-	number(ms, "a", "", cumulative, true, 100, nil)
-	if d := cmp.Diff(prompage.Left{prompage.Conflict: 1}, add(t, p, "1", m)); d != "" {
+	number(ms, "a", "", totals, true, 100, nil)
+	if d := cmp.Diff(cumulative.Left{cumulative.Conflict: 1}, add(t, p, "1", m)); d != "" {
 		t.Errorf("left out (-want +got):\n%s", d)
 	}
 	want(t, scrape(t, p), info, `a_total{`+from+`} 1`)
@@ -209,21 +210,21 @@ func TestBucketsThatChangeResetTheSeries(t *testing.T) {
 func TestSeriesAreBounded(t *testing.T) {
 	t.Parallel()
 	// One resource, one histogram of two bounds (five series) and one counter fit.
-	p := page(t, prompage.Options{MaxSeries: 7})
+	p := page(t, prompage.Options{Series: cumulative.Options{MaxSeries: 7}})
 	m, ms := service(shop)
 	duration(ms, nil, 1, 1, 0, 0)
 	number(ms, "a", "", delta, true, 1, nil)
 	number(ms, "b", "", delta, true, 1, nil)
 	duration(ms, map[string]any{"x": "y"}, 1, 1, 0, 0)
-	if d := cmp.Diff(prompage.Left{prompage.Overflow: 2}, add(t, p, "1", m)); d != "" {
+	if d := cmp.Diff(cumulative.Left{cumulative.Overflow: 2}, add(t, p, "1", m)); d != "" {
 		t.Errorf("left out (-want +got):\n%s", d)
 	}
-	if n := p.Series(); n != 7 {
+	if n := p.State().Series(); n != 7 {
 		t.Errorf("%d series, want 7", n)
 	}
 	m, ms = service(map[string]any{"service.name": "other"})
 	number(ms, "a", "", delta, true, 1, nil)
-	if d := cmp.Diff(prompage.Left{prompage.Overflow: 1}, add(t, p, "2", m)); d != "" {
+	if d := cmp.Diff(cumulative.Left{cumulative.Overflow: 1}, add(t, p, "2", m)); d != "" {
 		t.Errorf("left out (-want +got):\n%s", d)
 	}
 	m, ms = service(shop) // what is there goes on
@@ -265,7 +266,7 @@ func TestResourceIsShownAsItIsNow(t *testing.T) {
 func TestGarbageIsRefused(t *testing.T) {
 	t.Parallel()
 	p := page(t, prompage.Options{})
-	if _, err := p.Add("1", []byte("no protobuf"), start); err == nil {
+	if _, _, err := p.State().Apply(message("1", []byte("no protobuf"))); err == nil {
 		t.Error("no error")
 	}
 	want(t, scrape(t, p))
@@ -289,11 +290,11 @@ func FuzzAdd(f *testing.F) {
 	number(ms, "b", "By", none, false, 1, nil)
 	f.Add(encode(f, m))
 	m, ms = service(map[string]any{"service.name": "\xff"})
-	number(ms, "a_total", "1/s", cumulative, true, 1, map[string]any{"le": "v", "_": "w"})
+	number(ms, "a_total", "1/s", totals, true, 1, map[string]any{"le": "v", "_": "w"})
 	f.Add(encode(f, m))
-	p := page(f, prompage.Options{MaxSeries: 100})
+	p := page(f, prompage.Options{Series: cumulative.Options{MaxSeries: 100}})
 	f.Fuzz(func(t *testing.T, request []byte) {
-		if _, err := p.Add(string(request), request, start); err != nil {
+		if _, _, err := p.State().Apply(message(string(request), request)); err != nil {
 			return
 		}
 		families, err := p.Gather()
@@ -322,7 +323,7 @@ func BenchmarkAdd(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		if left, err := p.Add(fmt.Sprint(i), request, start); err != nil || left != nil {
+		if left, _, err := p.State().Apply(message(fmt.Sprint(i), request)); err != nil || left != nil {
 			b.Fatal(left, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.uber.org/goleak"
 
+	"github.com/busbar/busbar/services/exporter/internal/cumulative"
 	"github.com/busbar/busbar/services/exporter/internal/prompage"
 )
 
@@ -30,16 +32,15 @@ var start = time.Unix(1_800_000_000, 0)
 // page opens a page on a free port and serves it for the length of the test.
 func page(t testing.TB, o prompage.Options) *prompage.Page {
 	t.Helper()
-	if o.Expiration == 0 {
-		o.Expiration = prompage.DefaultExpiration
-	}
-	if o.MaxSeries == 0 {
-		o.MaxSeries = prompage.DefaultMaxSeries
+	o.Series.Expiration, o.Series.Window = cumulative.DefaultExpiration, cumulative.DefaultWindow
+	if o.Series.MaxSeries == 0 {
+		o.Series.MaxSeries = cumulative.DefaultMaxSeries
 	}
 	p, err := prompage.Listen(t.Context(), "127.0.0.1:0", o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.State().Own(0, 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(ctx) }()
@@ -112,10 +113,18 @@ func encode(t testing.TB, m pmetric.Metrics) []byte {
 	return b
 }
 
+// sequence is that of the last message of all tests.
+var sequence atomic.Uint64
+
+// message is the next one of a stream.
+func message(id string, data []byte) cumulative.Message {
+	return cumulative.Message{Sequence: sequence.Add(1), ID: id, Time: start, Data: data}
+}
+
 // add hands a request to the page and returns what was left out.
-func add(t testing.TB, p *prompage.Page, id string, m pmetric.Metrics) prompage.Left {
+func add(t testing.TB, p *prompage.Page, id string, m pmetric.Metrics) cumulative.Left {
 	t.Helper()
-	left, err := p.Add(id, encode(t, m), start)
+	left, _, err := p.State().Apply(message(id, encode(t, m)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,9 +190,9 @@ func want(t *testing.T, got []string, want ...string) {
 }
 
 const (
-	delta      = pmetric.AggregationTemporalityDelta
-	cumulative = pmetric.AggregationTemporalityCumulative
-	none       = pmetric.AggregationTemporalityUnspecified
+	delta  = pmetric.AggregationTemporalityDelta
+	totals = pmetric.AggregationTemporalityCumulative
+	none   = pmetric.AggregationTemporalityUnspecified
 
 	from = `instance="node:1",job="prod/shop",service_name="shop",service_namespace="prod"`
 	info = `target_info{host_name="node",` + from + `,telemetry_sdk_language="go"} 1`
