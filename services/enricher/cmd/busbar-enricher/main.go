@@ -13,7 +13,13 @@ import (
 	"github.com/busbar/busbar/services/enricher"
 )
 
-func main() { run.Main("busbar-enricher", program) }
+// headroom is what the heap may grow by between two collections, in bytes.
+const headroom = 64 << 20
+
+func main() {
+	run.Headroom(headroom)
+	run.Main("busbar-enricher", program)
+}
 
 func program(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) error {
 	cfg := enricher.Default()

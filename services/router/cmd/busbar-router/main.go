@@ -13,7 +13,13 @@ import (
 	"github.com/busbar/busbar/services/router"
 )
 
-func main() { run.Main("busbar-router", program) }
+// headroom is what the heap may grow by between two collections, in bytes.
+const headroom = 64 << 20
+
+func main() {
+	run.Headroom(headroom)
+	run.Main("busbar-router", program)
+}
 
 func program(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) error {
 	cfg := router.Default()
