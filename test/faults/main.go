@@ -27,6 +27,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 20, "times that each kill is done")
 	flag.DurationVar(&s.gone, "gone", 2*time.Minute, "how long the back end is away")
 	flag.DurationVar(&s.spell, "spell", 15*time.Second, "how long each other trouble lasts")
+	flag.DurationVar(&s.gap, "gap", 3*time.Second, "time between two kills, on average")
 	flag.IntVar(&s.rate, "rate", 500, "messages a second")
 	flag.StringVar(&s.bin, "bin", "", "`folder` with the programs, instead of building them")
 	only := flag.String("only", "", "beginnings of the names of the rows to run")
@@ -72,7 +73,7 @@ func run(ctx context.Context, progress io.Writer, s settings, rows []row, path s
 		}
 		fmt.Fprintf(progress, "%s%.0fs\n", o.line(), time.Since(begin).Seconds())
 		all = append(all, o)
-		errs = append(errs, o.check())
+		errs = append(errs, o.check(int(maxRepeated*float64(o.acknowledged))))
 	}
 	if path != "" {
 		errs = append(errs, os.WriteFile(path, page(all, s), 0o644)) //nolint:gosec // A document.

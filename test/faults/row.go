@@ -17,6 +17,7 @@ type settings struct {
 	rounds int           // of each kill
 	gone   time.Duration // that the back end is away
 	spell  time.Duration // of every other trouble
+	gap    time.Duration // between two kills, on average
 	rate   int           // messages a second
 }
 
@@ -44,11 +45,11 @@ type outcome struct {
 	skipped       string // why it was not run
 }
 
-// Bounds of what may come of a fault.
-const maxRepeated = 0.001 // of the records acknowledged, and only across a kill
+// maxRepeated is the part of the records acknowledged that may come again, and only across a kill.
+const maxRepeated = 0.001
 
-// check returns what is not as it must be.
-func (o outcome) check() error {
+// check returns what is not as it must be, if so many records may come again where something is killed.
+func (o outcome) check(repeated int) error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(o.name+": "+format, args...)) }
 	switch {
@@ -62,7 +63,7 @@ func (o outcome) check() error {
 	if o.dead > 0 && !o.row.dead {
 		fault("%d records are in dead letters", o.dead)
 	}
-	if limit := float64(o.acknowledged) * maxRepeated; o.repeated > 0 && (!o.kills || float64(o.repeated) > limit) {
+	if o.repeated > 0 && (!o.kills || o.repeated > repeated) {
 		fault("%d of %d records came again", o.repeated, o.acknowledged)
 	}
 	return errors.Join(errs...)
@@ -178,7 +179,7 @@ func (r row) quiet(ctx context.Context, l *lab, o *outcome) error {
 func kill(name string, signal syscall.Signal) func(context.Context, *lab, settings) error {
 	return func(ctx context.Context, l *lab, s settings) error {
 		for range s.rounds {
-			if err := pause(ctx, 300*time.Millisecond+rand.N(2*time.Second)); err != nil { //nolint:gosec // No secret.
+			if err := pause(ctx, s.gap/4+rand.N(s.gap*3/2)); err != nil { //nolint:gosec // No secret.
 				return err
 			}
 			if err := l.end(name, signal); err != nil {
