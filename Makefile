@@ -104,6 +104,14 @@ bench-kernels: ## Compare the tiers on other kernels, in emulated machines, and 
 	hack/deps kernels
 	go run ./test/bench -kernels 6.1,6.12 -out docs/cost.md
 
+.PHONY: bench-pipeline
+bench-pipeline: ## Measure what a span costs, against the Collector's own components, and write docs/speed.md (6 minutes on a quiet machine)
+	go run ./test/speed -out docs/speed.md
+
+.PHONY: faults
+faults: ## Kill and trouble everything under load, and write docs/reliability.md (ROUNDS=20 of each kill, BACKEND_GONE=2m); 20 minutes
+	go run ./test/faults -rounds $(or $(ROUNDS),20) -gone $(or $(BACKEND_GONE),2m) -out docs/reliability.md
+
 .PHONY: endurance
 endurance: ## Churn connections and processes for ENDURANCE (10m): memory and files flat, every exchange accounted for
 	go run ./test/endurance -for $(or $(ENDURANCE),10m)
