@@ -19,7 +19,7 @@ const (
 	// pollEvery is how long a record may lie in the ring: the kernel wakes the reader only when much has gathered, which
 	// is what makes a record cheap. While nothing comes the interval grows to restEvery.
 	pollEvery = 20 * time.Millisecond
-	restEvery = 100 * time.Millisecond
+	restEvery = 250 * time.Millisecond
 	// sweepEvery is how long the end of a unix socket may go unnoticed, about; see sweep.
 	sweepEvery = time.Second
 	// idleEvery is the number of records after which Idle is called although there are more.

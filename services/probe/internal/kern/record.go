@@ -211,7 +211,7 @@ type Sink interface {
 	// Process takes a change of a process. After Exec, file is the executable as the caller named it, args and env
 	// are NUL-separated and may be cut at 512 and 2048 bytes; otherwise all three are empty.
 	Process(p *Process, file, args, env []byte)
-	// Idle is called whenever the ring is empty, at least every 100 ms: the moment to flush.
+	// Idle is called whenever the ring is empty, at least every 250 ms: the moment to flush.
 	Idle()
 }
 
