@@ -43,6 +43,11 @@ e2e: ## Run the end-to-end tests alone
 	hack/deps test
 	go test -timeout 30m -v $(TESTFLAGS) ./test/e2e/...
 
+.PHONY: backends
+backends: ## Write to Jaeger and Loki and read back what arrived; building them takes half an hour, once
+	hack/deps test
+	BUSBAR_BACKENDS=$$(hack/deps backends) go test -count=1 -v $(TESTFLAGS) -run 'TestJaeger|TestLoki' ./services/exporter
+
 .PHONY: check
 check: fmt-check vet tidy-check build-alone generate-check lint test ## All that must pass before a commit
 
