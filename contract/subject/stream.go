@@ -31,7 +31,6 @@ const (
 	MetaExporter     = "busbar.exporter"      // name of its exporter, such as otlp_http
 	MetaOnRemove     = "busbar.on-remove"     // drain, keep or discard
 	MetaDrainTimeout = "busbar.drain-timeout" // Go duration
-	MetaRemoved      = "busbar.removed"       // when it was seen that nobody declares the destination, RFC 3339; absent while someone does
 )
 
 const (

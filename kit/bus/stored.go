@@ -32,6 +32,7 @@ func (b *Bus) Stored(ctx context.Context, stream string, sequence uint64) (*Deli
 
 // StreamState is what a stream holds and may hold.
 type StreamState struct {
+	Name            string
 	First, Last     uint64    // sequences of its oldest and newest message; First is Last+1 when it has none
 	FirstAt, LastAt time.Time // when they were stored
 	Messages        uint64
@@ -45,11 +46,30 @@ func (b *Bus) Stream(ctx context.Context, name string) (StreamState, error) {
 	if err != nil {
 		return StreamState{}, fmt.Errorf("look up stream %s: %w", name, absent(err))
 	}
-	info := s.CachedInfo()
+	return streamState(s.CachedInfo()), nil
+}
+
+// Streams asks the server about all streams that take subjects matching a filter, which may have wildcards.
+func (b *Bus) Streams(ctx context.Context, filter string) ([]StreamState, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	var all []StreamState
+	list := b.js.ListStreams(ctx, jetstream.WithStreamListSubject(filter))
+	for info := range list.Info() {
+		all = append(all, streamState(info))
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("list streams of %s: %w", filter, err)
+	}
+	return all, nil
+}
+
+func streamState(info *jetstream.StreamInfo) StreamState {
 	return StreamState{
+		Name:  info.Config.Name,
 		First: info.State.FirstSeq, Last: info.State.LastSeq, FirstAt: info.State.FirstTime, LastAt: info.State.LastTime,
 		Messages: info.State.Msgs, Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes, Metadata: info.Config.Metadata,
-	}, nil
+	}
 }
 
 // Delete takes a message out of a stream. One that is not there is no error.

@@ -41,7 +41,9 @@ type Heartbeat struct {
 	// Records lost on purpose or by force since start, by reason. Cumulative.
 	Dropped map[string]uint64 `protobuf:"bytes,8,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Facts of the service: "tier": "btf", "processes": "42", ...
-	Facts         map[string]string `protobuf:"bytes,9,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Facts map[string]string `protobuf:"bytes,9,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Destinations that a router sends to, or an exporter serves, because somebody declares them.
+	Destinations  []string `protobuf:"bytes,10,rep,name=destinations,proto3" json:"destinations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,11 +141,18 @@ func (x *Heartbeat) GetFacts() map[string]string {
 	return nil
 }
 
+func (x *Heartbeat) GetDestinations() []string {
+	if x != nil {
+		return x.Destinations
+	}
+	return nil
+}
+
 var File_fleet_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x14fleet/v1/fleet.proto\x12\x0fbusbar.fleet.v1\"\xd3\x03\n" +
+	"\x14fleet/v1/fleet.proto\x12\x0fbusbar.fleet.v1\"\xf7\x03\n" +
 	"\tHeartbeat\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x12\n" +
@@ -153,7 +162,9 @@ const file_fleet_v1_fleet_proto_rawDesc = "" +
 	"\x0etime_unix_nano\x18\x06 \x01(\x06R\ftimeUnixNano\x12\x1a\n" +
 	"\bdegraded\x18\a \x03(\tR\bdegraded\x12A\n" +
 	"\adropped\x18\b \x03(\v2'.busbar.fleet.v1.Heartbeat.DroppedEntryR\adropped\x12;\n" +
-	"\x05facts\x18\t \x03(\v2%.busbar.fleet.v1.Heartbeat.FactsEntryR\x05facts\x1a:\n" +
+	"\x05facts\x18\t \x03(\v2%.busbar.fleet.v1.Heartbeat.FactsEntryR\x05facts\x12\"\n" +
+	"\fdestinations\x18\n" +
+	" \x03(\tR\fdestinations\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a8\n" +
