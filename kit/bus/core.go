@@ -33,6 +33,18 @@ func (b *Bus) Beat(ctx context.Context, subject string, every time.Duration, pay
 	}
 }
 
+// Announce publishes data on subject once, without storing it, and returns when the server has it.
+func (b *Bus) Announce(subject string, data []byte) error {
+	err := b.nc.Publish(subject, data)
+	if err == nil {
+		err = b.nc.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("announce on %s: %w", subject, err)
+	}
+	return nil
+}
+
 // Subscribe calls fn with each message that is published on subject, which may have wildcards, until ctx ends. It sees
 // messages as they pass and costs their senders nothing; when fn is too slow, messages are left out and a warning is
 // logged. It returns nil when ctx ends and ErrClosed when the Bus does.

@@ -37,6 +37,7 @@ type StreamState struct {
 	FirstAt, LastAt time.Time // when they were stored
 	Messages        uint64
 	Bytes, MaxBytes int64             // MaxBytes is -1 without a limit
+	Sealed          bool
 	Metadata        map[string]string // as StreamSpec.Metadata, and what others have put there
 }
 
@@ -68,7 +69,7 @@ func streamState(info *jetstream.StreamInfo) StreamState {
 	return StreamState{
 		Name:  info.Config.Name,
 		First: info.State.FirstSeq, Last: info.State.LastSeq, FirstAt: info.State.FirstTime, LastAt: info.State.LastTime,
-		Messages: info.State.Msgs, Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes, Metadata: info.Config.Metadata,
+		Messages: info.State.Msgs, Bytes: int64(info.State.Bytes), MaxBytes: info.Config.MaxBytes, Sealed: info.Config.Sealed, Metadata: info.Config.Metadata,
 	}
 }
 

@@ -43,7 +43,8 @@ type Config struct {
 	Paths    []string // files and folders with resources, watched
 	// Destinations run besides those that resources declare.
 	Destinations []Destination
-	Admin        *admin.Admin // takes readiness and metrics; nil for none
+	Heartbeat    time.Duration // between two; the same for all services of a bus
+	Admin        *admin.Admin  // takes readiness and metrics; nil for none
 	Log          *slog.Logger
 }
 
@@ -54,11 +55,12 @@ func Default() Config {
 		host = "unknown"
 	}
 	return Config{
-		Bus:      bus.Config{URL: "nats://127.0.0.1:4222"},
-		Root:     subject.DefaultRoot,
-		Node:     host,
-		Instance: host + "-" + strconv.Itoa(os.Getpid()),
-		Log:      slog.Default(),
+		Bus:       bus.Config{URL: "nats://127.0.0.1:4222"},
+		Root:      subject.DefaultRoot,
+		Node:      host,
+		Instance:  host + "-" + strconv.Itoa(os.Getpid()),
+		Heartbeat: fleetv1.Interval,
+		Log:       slog.Default(),
 	}
 }
 
@@ -80,14 +82,14 @@ func Run(ctx context.Context, cfg Config) error {
 		defer cfg.Admin.Check(service, b.Ready)()
 	}
 	manager := &dest.Manager{
-		Bus: b, Root: cfg.Root, Instance: cfg.Instance, UserAgent: contract.UserAgent + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics),
+		Bus: b, Root: cfg.Root, Instance: cfg.Instance, UserAgent: contract.UserAgent + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics), Interval: cfg.Heartbeat,
 	}
 	wanted := make(chan map[string]dest.Wanted)
 	var g run.Group
 	g.Add("destinations", func(ctx context.Context) error { return manager.Run(ctx, wanted) })
 	g.Add("resources", func(ctx context.Context) error { return cfg.watch(ctx, log, cfg.Bus.Metrics, wanted) })
 	g.Add("heartbeat", func(ctx context.Context) error {
-		return b.Beat(ctx, cfg.Root.Beat(service, cfg.Instance), fleetv1.Interval, cfg.beat(manager, time.Now()))
+		return b.Beat(ctx, cfg.Root.Beat(service, cfg.Instance), cfg.Heartbeat, cfg.beat(manager, time.Now()))
 	})
 	return g.Run(ctx)
 }
@@ -134,6 +136,7 @@ func (c Config) beat(m *dest.Manager, started time.Time) func() []byte {
 	return func() []byte {
 		return b.Payload(func(h *fleetv1.Heartbeat) {
 			h.Degraded, h.Dropped, h.Facts = m.Degraded(), m.Metrics.Losses(), map[string]string{}
+			h.Destinations = m.Names()
 			for name, phase := range m.Phases() {
 				h.Facts["destination."+name] = string(phase)
 			}

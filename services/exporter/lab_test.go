@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc"
 	_ "google.golang.org/grpc/encoding/gzip" // for the servers of these tests
 
+	fleetv1 "github.com/busbar/busbar/contract/fleet/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/admin"
 	"github.com/busbar/busbar/kit/bus"
@@ -97,6 +98,32 @@ func (l *lab) publish(destination string, signal subject.Signal, from, to int, b
 	}
 	if err := l.bus.Publish(l.t.Context(), msgs...); err != nil {
 		l.t.Fatal(err)
+	}
+}
+
+// beats listens to heartbeats of the exporter, and returns what returns the last one.
+func (l *lab) beats() func() *fleetv1.Heartbeat {
+	l.t.Helper()
+	var mu sync.Mutex
+	last := new(fleetv1.Heartbeat)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- l.bus.Subscribe(ctx, string(root)+".beat.exporter.*", func(d *bus.Delivery) {
+			h := new(fleetv1.Heartbeat)
+			if err := h.UnmarshalVT(d.Raw()); err != nil {
+				l.t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			last = h
+		})
+	}()
+	l.t.Cleanup(func() { cancel(); <-ended })
+	return func() *fleetv1.Heartbeat {
+		mu.Lock()
+		defer mu.Unlock()
+		return last
 	}
 }
 

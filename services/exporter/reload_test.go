@@ -19,7 +19,7 @@ func TestResourcesChangeWhileItRuns(t *testing.T) {
 	t.Parallel()
 	first, second, other := newBackend(t), newBackend(t), newBackend(t)
 	to := func(name string, b *backend) string {
-		return destination(name, "otlp_http: {endpoint: 'http://"+b.address+"'}")
+		return destination(name, "otlp_http: {endpoint: 'http://"+b.address+"'}, onRemove: keep")
 	}
 	path := resources(t, to("moving", first)+to("other", other))
 	l := start(t, func(c *exporter.Config) { c.Paths = []string{path} })

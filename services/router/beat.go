@@ -14,11 +14,12 @@ import (
 // beat tells the fleet how this router is.
 func (r *router) beat(ctx context.Context) error {
 	b := fleetv1.Beacon{Service: Service, Instance: r.Instance, Node: r.Node, Version: run.Version(), Started: time.Now()}
-	return r.bus.Beat(ctx, r.Root.Beat(Service, r.Instance), fleetv1.Interval, func() []byte {
+	return r.bus.Beat(ctx, r.Root.Beat(Service, r.Instance), r.Heartbeat, func() []byte {
 		return b.Payload(func(h *fleetv1.Heartbeat) {
 			h.Dropped = r.metrics.losses()
 			h.Degraded = r.degraded()
 			if p := r.plan.Load(); p != nil {
+				h.Destinations = p.Destinations()
 				h.Facts = map[string]string{
 					"pipelines":    strconv.Itoa(p.Pipelines()),
 					"destinations": strconv.Itoa(len(p.Destinations())),

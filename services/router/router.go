@@ -18,6 +18,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
+	fleetv1 "github.com/busbar/busbar/contract/fleet/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/admin"
 	"github.com/busbar/busbar/kit/bus"
@@ -52,9 +54,10 @@ type Config struct {
 	// each replica.
 	Store string
 	// Workers is how many messages are worked on at the same time; most of them wait for the bus.
-	Workers int
-	Admin   *admin.Admin // metrics and readiness of the process; nil for none
-	Log     *slog.Logger
+	Workers   int
+	Heartbeat time.Duration // between two; the same for all services of a bus
+	Admin     *admin.Admin  // metrics and readiness of the process; nil for none
+	Log       *slog.Logger
 }
 
 // Route is a way without conditions to a destination; no signals mean all.
@@ -70,12 +73,13 @@ func Default() Config {
 		host = "unknown"
 	}
 	return Config{
-		Bus:      bus.Config{Name: "busbar-" + Service},
-		Root:     subject.DefaultRoot,
-		Node:     host,
-		Instance: host + "-" + strconv.Itoa(os.Getpid()),
-		Workers:  max(8, 2*runtime.GOMAXPROCS(0)),
-		Log:      slog.Default(),
+		Bus:       bus.Config{Name: "busbar-" + Service},
+		Root:      subject.DefaultRoot,
+		Node:      host,
+		Instance:  host + "-" + strconv.Itoa(os.Getpid()),
+		Heartbeat: fleetv1.Interval,
+		Workers:   max(8, 2*runtime.GOMAXPROCS(0)),
+		Log:       slog.Default(),
 	}
 }
 
@@ -176,10 +180,21 @@ func (r *router) advance(ctx context.Context) {
 		r.Log.Error("streams of destinations cannot be made, the last plan stays in force", slog.Any("error", err))
 		return
 	}
-	r.plan.Store(p)
+	if last := r.plan.Swap(p); last != nil {
+		r.forget(last, p)
+	}
 	r.next.CompareAndSwap(p, nil)
 	r.start.Do(func() { close(r.ready) })
 	r.Log.Info("plan in force", slog.Int("pipelines", p.Pipelines()), slog.Any("destinations", p.Destinations()))
+}
+
+// forget leaves alone the streams that only the last plan used: whoever removes one does not want it made anew.
+func (r *router) forget(last, p *plan.Plan) {
+	for _, d := range last.Destinations() {
+		if !slices.Contains(p.Destinations(), d) {
+			r.bus.Forget(r.Root.OutStream(d).Name)
+		}
+	}
 }
 
 // advanceEvery is how often a plan whose streams could not be made is tried again.

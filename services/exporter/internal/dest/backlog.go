@@ -52,6 +52,7 @@ func (b *backlog) look(ctx context.Context, d *destination) {
 	// An error is that of a bus that is away, which says so itself, or of a consumer that is about to be made.
 	if at, err := d.bus.Position(ctx, d.root.OutStream(d.name).Name, durable); err == nil {
 		waiting := at.Pending + uint64(max(0, at.Unacked)) //nolint:gosec // not negative
+		d.state.sees(waiting)
 		d.metrics.pending.WithLabelValues(d.name).Set(float64(waiting))
 		d.metrics.waiting.WithLabelValues(d.name).Set(float64(b.inside(waiting)))
 		d.metrics.drop(d.name, reasonExpired, b.inside(b.gap.Lost(at)))

@@ -84,6 +84,9 @@ func (d *destination) serve(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := d.clear(ctx); err != nil {
+		return false, err
+	}
 	// The stream is there before the back end is: what it misses meanwhile waits.
 	if err := d.bus.Provision(ctx, bus.StreamSpec(d.retention.Stream(d.root, d.name)), bus.StreamSpec(d.root.DeadStream())); err != nil {
 		return false, err
@@ -115,6 +118,20 @@ func (d *destination) serve(ctx context.Context) (opened bool, err error) {
 	return true, g.Wait()
 }
 
+// clear removes a stream that was found empty and sealed when the destination had left, by a process that died before it could.
+func (d *destination) clear(ctx context.Context) error {
+	stream := d.root.OutStream(d.name).Name
+	state, err := d.bus.Stream(ctx, stream)
+	if err != nil || !state.Sealed {
+		return nil //nolint:nilerr // there is none, or provisioning will say so
+	}
+	at, err := d.bus.Position(ctx, stream, durable)
+	if err == nil && at.Pending == 0 && at.Unacked == 0 {
+		err = d.bus.Remove(ctx, stream)
+	}
+	return err
+}
+
 // consume hands messages to the sink until ctx ends.
 func (d *destination) consume(ctx context.Context, to taker) error {
 	gate, backlog := newGate(), new(backlog)
@@ -130,6 +147,34 @@ func (d *destination) consume(ctx context.Context, to taker) error {
 		backlog.saw(m.Items())
 		return d.deliver(attempt, ctx, gate, to, m)
 	})
+}
+
+// discard takes what waits and throws it away, counted, until ctx ends. Of an accumulation only the exporters that did it knew
+// what had been taken.
+func (d *destination) discard(ctx context.Context, accumulation bool) error {
+	d.state.ok()
+	if accumulation {
+		<-ctx.Done()
+		return nil
+	}
+	spec := bus.ConsumerSpec{
+		Stream: d.root.OutStream(d.name).Name, Durable: durable, Stage: stage, Workers: sendWorkers, AckWait: ackWait, MaxAckPending: maxAckPending,
+	}
+	for {
+		err := d.bus.Consume(ctx, spec, func(_ context.Context, m *bus.Delivery) error {
+			d.metrics.drop(d.name, reasonRemoved, m.Items())
+			return nil
+		})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to stop
+		}
+		d.log.Warn("what waits cannot be discarded yet", "error", err)
+		select {
+		case <-time.After(firstOpen):
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // workers is how many attempts may run at the same time. What takes one at a time cannot be asked for more.

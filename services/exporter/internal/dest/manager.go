@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +23,8 @@ type Wanted struct {
 	Settings  Settings
 	Retention configv1.Retention
 	Required  bool // if it cannot be opened at the first try, all of it ends; otherwise it is tried for ever
+
+	discard bool // what waits is taken, counted and thrown away
 }
 
 // Manager runs the destinations that are wanted, each beside the others. Fill in the exported fields before Run.
@@ -32,9 +35,14 @@ type Manager struct {
 	UserAgent string
 	Log       *slog.Logger
 	Metrics   *Metrics
+	Interval  time.Duration // between two heartbeats of any service
 
-	mu      sync.Mutex
-	running map[string]*running // guarded by mu; changed by Run only
+	fleet *fleet
+
+	mu      sync.Mutex          // guards what follows, which is changed by Run only
+	running map[string]*running // those that leave are among them
+	gone    map[string]Wanted   // what those were that have left
+	stuck   map[string]string   // what to tell of streams of destinations that nobody declares
 }
 
 // running is a destination with what is needed to change it.
@@ -44,20 +52,36 @@ type running struct {
 	state    *state
 	stop     context.CancelFunc
 	done     chan struct{} // closed when it has stopped
+	leaving  *leave        // nil while it is wanted
 }
 
 // Run runs what was last wanted until ctx ends and everything has stopped. A destination whose settings, or what their
-// references yield, have changed is started anew, after the old one has ended; the others are not touched. It returns an
-// error only about a required destination.
+// references yield, have changed is started anew, after the old one has ended; the others are not touched. One that is no
+// longer wanted leaves as its resource said. It returns an error only about a required destination.
 func (m *Manager) Run(ctx context.Context, wanted <-chan map[string]Wanted) error {
+	m.fleet, m.gone = newFleet(m.Root, m.Instance, m.Interval), make(map[string]Wanted)
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.fleet.listen(ctx, m.Bus, m.Root) })
 	g.Go(func() error {
+		var want map[string]Wanted // nil until it is known
+		tick := time.NewTicker(m.Interval / 2)
+		defer tick.Stop()
 		for {
 			select {
-			case want := <-wanted:
-				m.remove(want)
+			case want = <-wanted:
+				m.remove(ctx, g, want)
 				for _, name := range slices.Sorted(maps.Keys(want)) {
 					m.want(ctx, g, name, want[name])
+				}
+			case <-tick.C:
+				if want == nil {
+					continue
+				}
+				m.sweep(ctx, g)
+				for name, w := range want {
+					if m.running[name] == nil { // its stream had to go first
+						m.start(ctx, g, name, w, nil)
+					}
 				}
 			case <-ctx.Done():
 				return nil
@@ -67,39 +91,36 @@ func (m *Manager) Run(ctx context.Context, wanted <-chan map[string]Wanted) erro
 	return g.Wait()
 }
 
-// remove stops what is not wanted any more.
-func (m *Manager) remove(want map[string]Wanted) {
-	gone := make(map[string]*running)
-	for name, r := range m.running {
-		if _, ok := want[name]; !ok {
-			gone[name] = r
-			r.stop()
-		}
-	}
-	for name, r := range gone {
-		<-r.done
-		m.Log.Info("destination removed, its stream stays", "destination", name)
-		m.Metrics.forget(name)
-		m.set(name, nil)
-	}
-}
-
 // want starts a destination, unless it runs as it is wanted.
 func (m *Manager) want(ctx context.Context, g *errgroup.Group, name string, w Wanted) {
 	old := m.running[name]
+	if old != nil && old.leaving != nil && old.leaving.sealed {
+		return // it starts when the old stream is gone
+	}
 	resolved, _ := w.Settings.resolve() // an error comes up again when it is opened
 	if old != nil && reflect.DeepEqual(old.wanted, w) && reflect.DeepEqual(old.resolved, resolved) {
+		m.leaves(name, old, nil)
 		return
 	}
+	if old != nil {
+		m.Log.Info("destination changed, it starts anew", "destination", name)
+		old.stop()
+	}
+	m.start(ctx, g, name, w, old)
+}
+
+// start starts a destination, after the one whose place it takes has stopped; nil for none.
+func (m *Manager) start(ctx context.Context, g *errgroup.Group, name string, w Wanted, old *running) *running {
 	log := m.Log.With("destination", name)
-	r := &running{wanted: w, resolved: resolved, done: make(chan struct{})}
+	r := &running{wanted: w, done: make(chan struct{})}
+	if !w.discard {
+		r.resolved, _ = w.Settings.resolve()
+	}
 	ctx, r.stop = context.WithCancel(ctx)
 	var previous <-chan struct{}
 	if old == nil {
 		r.state = newState(name, log, m.Metrics)
 	} else {
-		log.Info("destination changed, it starts anew")
-		old.stop()
 		previous, r.state = old.done, old.state
 	}
 	d := &destination{
@@ -111,9 +132,13 @@ func (m *Manager) want(ctx context.Context, g *errgroup.Group, name string, w Wa
 		if previous != nil {
 			<-previous // two of them would fight over the port of a page
 		}
+		if w.discard {
+			return d.discard(ctx, accumulates(w))
+		}
 		return d.run(ctx, w.Required)
 	})
 	m.set(name, r)
+	return r
 }
 
 func (m *Manager) set(name string, r *running) {
@@ -137,7 +162,24 @@ func (m *Manager) Degraded() []string {
 			out = append(out, d)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(m.stuck)) {
+		out = append(out, m.stuck[name])
+	}
 	return out
+}
+
+// Names returns the destinations that are wanted, sorted.
+func (m *Manager) Names() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	for name, r := range m.running {
+		if r.leaving == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Phases returns how each destination does, by name.

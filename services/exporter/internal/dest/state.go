@@ -37,6 +37,9 @@ type state struct {
 	since time.Time // when it was last OK, unless it is
 	cause string
 
+	pending uint64    // messages that wait, as last seen
+	seen    time.Time // when that was
+
 	told   bool      // the present trouble was logged
 	quiet  time.Time // none is logged before
 	untold int       // troubles since the last one that was logged
@@ -121,4 +124,18 @@ func (s *state) get() Phase {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.phase
+}
+
+// sees notes how many messages wait.
+func (s *state) sees(pending uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending, s.seen = pending, time.Now()
+}
+
+// waits returns how many messages wait, and when that was seen.
+func (s *state) waits() (pending uint64, seen time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending, s.seen
 }
