@@ -4,6 +4,7 @@ package bus
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -137,4 +138,30 @@ func TestErrorsAreMarkedAndStillThemselves(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+}
+
+// FuzzParseAck holds that any answer to a publication is a stream's or an error, never both.
+func FuzzParseAck(f *testing.F) {
+	f.Add([]byte(`{"stream":"S","seq":1,"duplicate":true}`))
+	f.Add([]byte(`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := parseAck(b)
+		if (err == nil) != (a.Stream != "" && a.Error == nil) && json.Valid(b) {
+			t.Errorf("%+v, %v", a, err)
+		}
+	})
+}
+
+// FuzzStatus holds that nothing a server says in place of messages has a puller ask for more than it has room for.
+func FuzzStatus(f *testing.F) {
+	f.Add("inbox.1", "409", "Consumer Deleted")
+	f.Add("inbox.1", "100", "")
+	f.Add("s.a", "", "")
+	f.Fuzz(func(t *testing.T, subject, code, text string) {
+		p := puller{inbox: "inbox.", batch: 16, number: 1, open: 8}
+		was := p.status(&nats.Msg{Subject: subject, Header: nats.Header{"Status": {code}, "Description": {text}}})
+		if was != strings.HasPrefix(subject, "inbox.") || p.open > 8 || p.open < 0 {
+			t.Errorf("status %v, %+v", was, p)
+		}
+	})
 }
