@@ -155,6 +155,9 @@ func compare(ctx context.Context, out io.Writer, s settings, bodies [][]byte) er
 	defer busbar.close()
 	all = append(all, busbar.way(ourPlain, "plain"), busbar.way(ourGzip, "gzip"), busbar.way(ourSteps, "steps"))
 	all = slices.DeleteFunc(all, func(p *pipeline) bool { return !s.chosen(p.name) })
+	if len(all) == 0 {
+		return nil
+	}
 	for _, at := range s.paces() {
 		costs := map[string][]cost{}
 		for i := range s.rounds + 1 {

@@ -42,7 +42,7 @@ func main() {
 	flag.DurationVar(&s.window, "window", 2*time.Second, "length of one round at the rate")
 	flag.IntVar(&s.rate, "rate", 100_000, "spans a second")
 	flag.StringVar(&s.bin, "bin", "", "`folder` with the programs, instead of building them")
-	only := flag.String("only", "", "beginnings of the names of the variants to measure, parted by ';', and nothing else")
+	only := flag.String("only", "", "beginnings of the names of what to measure, parted by ';': variants, and Memory")
 	work := flag.String("collector", "", "only run the pipeline that this JSON describes")
 	out := flag.String("out", "", "`file` to write the page to as well")
 	flag.Parse()
@@ -84,7 +84,7 @@ func run(ctx context.Context, out io.Writer, s settings) error {
 		return err
 	}
 	head(out, s, len(all[0]))
-	if err := compare(ctx, out, s, all); err != nil || s.only != nil {
+	if err := compare(ctx, out, s, all); err != nil || !s.chosen("Memory") {
 		return err
 	}
 	return memory(ctx, out, s, all)

@@ -13,11 +13,11 @@ import (
 	"github.com/busbar/busbar/services/exporter"
 )
 
-// headroom is what the heap may grow by between two collections, in bytes.
-const headroom = 64 << 20
+// headroom is how many bytes more the heap may grow by between two collections.
+const headroom = 40 << 20
 
 func main() {
-	run.Headroom(headroom)
+	defer run.Headroom(headroom)()
 	run.Main("busbar-exporter", program)
 }
 
