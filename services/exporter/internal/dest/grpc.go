@@ -48,11 +48,7 @@ func (g *GRPC) check(at report) {
 			at(headerPath(name), "names that begin with grpc- belong to the protocol")
 		}
 	}
-	switch g.Compression {
-	case otlp.Gzip, otlp.None, "":
-	default:
-		at(".compression", "want gzip or none, got %q", g.Compression)
-	}
+	checkCompression(at, g.Compression, otlp.GRPCCompressions())
 	checkTimeout(at, g.Timeout)
 	g.TLS.check(at)
 }

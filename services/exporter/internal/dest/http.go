@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/services/exporter/internal/otlp"
 )
 
@@ -56,16 +57,22 @@ func (h *HTTP) check(at report) {
 		}
 	}
 	checkHeaders(at, h.Headers)
-	switch h.Compression {
-	case otlp.Gzip, otlp.Zstd, otlp.None, "":
-	default:
-		at(".compression", "want gzip, zstd or none, got %q", h.Compression)
-	}
+	checkCompression(at, h.Compression, otlp.HTTPCompressions())
 	if h.Encoding != "proto" {
 		at(".encoding", "want proto, got %q: requests are forwarded as they are", h.Encoding)
 	}
 	checkTimeout(at, h.Timeout)
 	h.TLS.check(at)
+}
+
+func checkCompression(at report, c otlp.Compression, known []otlp.Compression) {
+	if c != "" && !slices.Contains(known, c) {
+		var names []string
+		for _, k := range known {
+			names = append(names, string(k))
+		}
+		at(".compression", "unknown compression %q %s", c, config.Choices(string(c), names))
+	}
 }
 
 func checkTimeout(at report, d time.Duration) {

@@ -22,7 +22,7 @@ import (
 type GRPCConfig struct {
 	Target      string            // as gRPC names it: host:port, dns:///host:port, unix:///path
 	Metadata    map[string]string // of every call; keys in lower case
-	Compression Compression       // Gzip or None
+	Compression Compression       // of GRPCCompressions
 	Timeout     time.Duration     // of one attempt
 	TLS         *tls.Config       // nil for plaintext
 	UserAgent   string
@@ -57,11 +57,15 @@ func NewGRPC(cfg GRPCConfig) (*GRPC, error) {
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})),
 		grpc.WithDisableServiceConfig(), // a name server has no say in how we retry
 	}
-	if cfg.Compression == Gzip {
+	compressor, err := newGRPCCompressor(cfg.Compression)
+	if err != nil {
+		return nil, err
+	}
+	if compressor != nil {
 		// The successors of these two options keep compressors in a registry of the whole process, at one level for all.
 		options = append(options,
-			grpc.WithCompressor(&gzipWriters{}),               //nolint:staticcheck // see above
-			grpc.WithDecompressor(grpc.NewGZIPDecompressor())) //nolint:staticcheck // see above
+			grpc.WithCompressor(compressor),                      //nolint:staticcheck // see above
+			grpc.WithDecompressor(decompressor{cfg.Compression})) //nolint:staticcheck // see above
 	}
 	conn, err := grpc.NewClient(cfg.Target, options...)
 	if err != nil {

@@ -6,18 +6,22 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/golang/snappy"
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // for the servers of these tests
 	"google.golang.org/grpc/metadata"
 	grpcstatus "google.golang.org/grpc/status"
@@ -101,9 +105,28 @@ func grpcSender(t testing.TB, target string, change func(*otlp.GRPCConfig)) *otl
 	return sender
 }
 
+// codec is a compression of the servers of these tests.
+type codec struct {
+	name  string
+	write func(io.Writer) (io.WriteCloser, error)
+	read  func(io.Reader) (io.Reader, error)
+}
+
+func (c codec) Name() string                                 { return c.name }
+func (c codec) Compress(w io.Writer) (io.WriteCloser, error) { return c.write(w) }
+func (c codec) Decompress(r io.Reader) (io.Reader, error)    { return c.read(r) }
+
+// registerCodecs is for before any test runs: the registry has no lock.
+func registerCodecs() {
+	encoding.RegisterCompressor(codec{"zstd", func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
+		func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }})
+	encoding.RegisterCompressor(codec{"snappy", func(w io.Writer) (io.WriteCloser, error) { return snappy.NewBufferedWriter(w), nil },
+		func(r io.Reader) (io.Reader, error) { return snappy.NewReader(r), nil }})
+}
+
 func TestGRPCForwardsBytes(t *testing.T) {
 	t.Parallel()
-	for _, compression := range []otlp.Compression{otlp.Gzip, otlp.None} {
+	for _, compression := range otlp.GRPCCompressions() {
 		t.Run(string(compression), func(t *testing.T) {
 			t.Parallel()
 			traces, others := &receiver{got: make(chan received, 1)}, make(chan string, 1)

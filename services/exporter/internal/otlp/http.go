@@ -31,9 +31,9 @@ type HTTPConfig struct {
 
 // HTTP sends over OTLP/HTTP with protobuf bodies. Close it to let go of its connections.
 type HTTP struct {
-	cfg       HTTPConfig
-	transport *http.Transport
-	encoder   *encoder
+	cfg        HTTPConfig
+	transport  *http.Transport
+	compressor compressor
 }
 
 const (
@@ -48,13 +48,13 @@ const (
 
 // NewHTTP returns a sender. It does not connect.
 func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
-	encoder, err := newEncoder(cfg.Compression)
+	compressor, err := newCompressor(cfg.Compression)
 	if err != nil {
 		return nil, err
 	}
 	return &HTTP{
-		cfg:     cfg,
-		encoder: encoder,
+		cfg:        cfg,
+		compressor: compressor,
 		transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -97,7 +97,7 @@ func (h *HTTP) request(ctx context.Context, r Request) (*http.Request, error) {
 	if !ok {
 		return nil, invalid("signal", "no endpoint for signal %q", r.Signal)
 	}
-	body, err := h.encoder.encode(r.Body)
+	body, err := encode(h.compressor, r.Body)
 	if err != nil {
 		return nil, fmt.Errorf("compress request: %w", err)
 	}
@@ -117,8 +117,8 @@ func (h *HTTP) request(ctx context.Context, r Request) (*http.Request, error) {
 		request.SetBasicAuth(user.Username(), password)
 	}
 	header.Set("Content-Type", contentProtobuf)
-	if h.encoder.compression != None {
-		header.Set("Content-Encoding", string(h.encoder.compression))
+	if h.compressor != nil {
+		header.Set("Content-Encoding", h.compressor.Type())
 	}
 	if r.ID != "" {
 		header.Set(idempotencyKey, r.ID)

@@ -3,7 +3,9 @@
 package otlp_test
 
 import (
+	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"io"
 	"net"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang/snappy"
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -30,7 +33,10 @@ import (
 	"github.com/busbar/busbar/services/exporter/internal/otlp"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	registerCodecs()
+	goleak.VerifyTestMain(m)
+}
 
 // requests returns one request of each signal, whose service is named like the signal.
 func requests(t testing.TB) map[subject.Signal]otlp.Request {
@@ -85,7 +91,7 @@ type received struct {
 
 func TestHTTPForwardsBytes(t *testing.T) {
 	t.Parallel()
-	for _, compression := range []otlp.Compression{otlp.Gzip, otlp.Zstd, otlp.None} {
+	for _, compression := range otlp.HTTPCompressions() {
 		t.Run(string(compression), func(t *testing.T) {
 			t.Parallel()
 			got := make(chan received, 1)
@@ -98,6 +104,14 @@ func TestHTTPForwardsBytes(t *testing.T) {
 					d, _ := zstd.NewReader(r.Body)
 					defer d.Close()
 					body = d
+				case "x-snappy-framed":
+					body = snappy.NewReader(r.Body)
+				case "snappy":
+					packed, _ := io.ReadAll(r.Body)
+					plain, _ := snappy.Decode(nil, packed)
+					body = bytes.NewReader(plain)
+				case "zlib", "deflate":
+					body, _ = zlib.NewReader(r.Body)
 				}
 				b, err := io.ReadAll(body)
 				if err != nil {
