@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ func judge(err error) error {
 		return &otlp.Error{Class: otlp.Unavailable, Err: err}
 	}
 	switch {
-	case f.Answer != nil:
+	case f.Answer != nil && !outage(err): // a part may have had no answer
 		return judgeAnswer(f.Answer)
 	case f.Status != nil && f.Status.Code() != codes.Unknown:
 		return otlp.GRPCError(f.Status)
@@ -102,18 +103,31 @@ var (
 	}
 )
 
+// clickHouseText is how the client words an answer over HTTP.
+var clickHouseText = regexp.MustCompile(`\[HTTP (\d+)\] response body: "(?:Code: (\d+)\.)?`)
+
 // judgeClickHouse knows the server's exceptions: texts that cannot be parsed and types that do not fit are the data's fault;
 // absent tables, columns, databases and users are the configuration's. Nil means that err is none.
 func judgeClickHouse(err error) *otlp.Error {
-	x, ok := errors.AsType[*clickhouse.Exception](err)
-	if !ok {
+	var code int32
+	if x, ok := errors.AsType[*clickhouse.Exception](err); ok {
+		code = x.Code
+	} else if m := clickHouseText.FindStringSubmatch(err.Error()); m != nil {
+		n, _ := strconv.ParseInt(m[2], 10, 32) // 0 when there is none
+		status, _ := strconv.Atoi(m[1])
+		if code = int32(n); code == 0 {
+			e := otlp.HTTPError(status, nil, "")
+			e.Err = err
+			return e
+		}
+	} else {
 		return nil
 	}
 	e := &otlp.Error{Class: otlp.Unavailable, Err: err}
 	switch {
-	case clickHouseData[x.Code]:
-		e.Class, e.Reason = otlp.Invalid, "clickhouse_"+strconv.Itoa(int(x.Code))
-	case clickHouseRefusal[x.Code]:
+	case clickHouseData[code]:
+		e.Class, e.Reason = otlp.Invalid, "clickhouse_"+strconv.Itoa(int(code))
+	case clickHouseRefusal[code]:
 		e.Class = otlp.Refused
 	}
 	return e
