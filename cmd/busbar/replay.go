@@ -107,6 +107,7 @@ func replay(ctx context.Context, args []string, env func(string) string, stdout,
 	if err != nil {
 		return err
 	}
+	defer func() { _ = way.Close() }() // its processors hold nothing
 	b, err := bus.Connect(ctx, bus.Config{URL: s.at.URL, Creds: s.at.Creds, Wait: s.at.Wait, Name: "busbar-replay"}, admin.Logger(stderr, s.log.Level, s.log.Format))
 	if err != nil {
 		return err

@@ -158,7 +158,9 @@ type caught struct {
 
 type caughtKey struct{}
 
-func (c *caught) within(ctx context.Context) context.Context { return context.WithValue(ctx, caughtKey{}, c) }
+func (c *caught) within(ctx context.Context) context.Context {
+	return context.WithValue(ctx, caughtKey{}, c)
+}
 
 // catcher is the consumer behind every processor.
 type catcher struct{}

@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -220,12 +221,20 @@ func lowerCamel(snake string) string {
 	return strings.Join(words, "")
 }
 
+// jsonNames are the names of fields, but for deprecated ones: those are known only to be refused with a reason.
 func jsonNames(fields protoreflect.FieldDescriptors) []string {
-	names := make([]string, fields.Len())
-	for i := range names {
-		names[i] = fields.Get(i).JSONName()
+	var names []string
+	for i := range fields.Len() {
+		if fd := fields.Get(i); !deprecated(fd) {
+			names = append(names, fd.JSONName())
+		}
 	}
 	return names
+}
+
+func deprecated(fd protoreflect.FieldDescriptor) bool {
+	options, ok := fd.Options().(*descriptorpb.FieldOptions)
+	return ok && options.GetDeprecated()
 }
 
 // realOneof returns the oneof that fd is a member of; one that only marks an optional field does not count.

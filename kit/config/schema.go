@@ -80,8 +80,9 @@ func (s schema) ref(md protoreflect.MessageDescriptor) object {
 func (s schema) message(md protoreflect.MessageDescriptor) object {
 	properties := object{}
 	for i := range md.Fields().Len() {
-		fd := md.Fields().Get(i)
-		properties[fd.JSONName()] = s.field(fd)
+		if fd := md.Fields().Get(i); !deprecated(fd) {
+			properties[fd.JSONName()] = s.field(fd)
+		}
 	}
 	out := object{"type": []string{"object", "null"}, "properties": properties, "additionalProperties": false}
 	var exclusive []any

@@ -12,7 +12,7 @@ type Routes []Route
 
 // Check returns what the function [Check] does, for a router that has these routes: pipelines may name their destinations too.
 func (r Routes) Check(set *config.Set) config.Faults {
-	_, faults := plan.Compile(set, r.unconditional(), nil)
+	_, faults := plan.Compile(set, r.unconditional(), plan.Environment{})
 	return faults
 }
 

@@ -19,10 +19,11 @@ const (
 	dropExpired  = "expired"  // the stream had to drop them before a router read them
 )
 
-// metrics are what a router tells of itself. For each pipeline in = out + dropped. For each destination, what pipelines sent =
+// metrics are what a router tells of itself. For each pipeline in + made = out + dropped. For each destination, what pipelines sent =
 // what was published to its stream, for the first time or again, + merged. Labels are bounded by what is declared.
 type metrics struct {
 	in, out *prometheus.CounterVec // by pipeline
+	made    *prometheus.CounterVec // by pipeline
 	sent    *prometheus.CounterVec // by pipeline and destination
 	merged  *prometheus.CounterVec // by destination
 	left    *prometheus.CounterVec // by pipeline and reason
@@ -54,6 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		waiting: gauge("pending_records", "Records inside those, as estimated from the messages that this process has seen."),
 		in:      counter("in_records_total", "Records that a pipeline took.", "pipeline"),
 		out:     counter("out_records_total", "Records that a pipeline handed on, once for all of its destinations.", "pipeline"),
+		made:    counter("made_records_total", "Records that processors of a pipeline made besides those they were given.", "pipeline"),
 		sent:    counter("sent_records_total", "Records that a pipeline sent to a destination.", "pipeline", "destination"),
 		merged:  counter("merged_records_total", "Records that a destination was not sent again, since another pipeline had sent it the same message.", "destination"),
 		left:    counter("dropped_records_total", "Records that a pipeline left out, by reason.", "pipeline", "reason"),
@@ -74,6 +76,7 @@ func (m *metrics) count(res plan.Result, items int) {
 	for _, t := range res.Tallies {
 		m.in.WithLabelValues(t.Pipeline).Add(float64(t.In))
 		m.out.WithLabelValues(t.Pipeline).Add(float64(t.Out))
+		m.made.WithLabelValues(t.Pipeline).Add(float64(t.Effect.Made))
 		for _, to := range t.To {
 			m.sent.WithLabelValues(t.Pipeline, to).Add(float64(t.Out))
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/config"
+	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/services/router/internal/plan"
 )
 
@@ -29,12 +30,15 @@ type Passage struct {
 // NewPassage returns the way to a destination through one pipeline, or through all that lead there if through is "". The
 // implicit routes are those of [Config.Implicit]. Its error is about the resources in set, or ErrNoWay.
 func NewPassage(set *config.Set, implicit Routes, root subject.Root, destination, through string) (*Passage, error) {
-	p, faults := plan.Compile(set, implicit.unconditional(), nil)
+	p, faults := plan.Compile(set, implicit.unconditional(), plan.Environment{Version: run.Version()})
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
 	if p = p.To(destination, through); p == nil {
 		return nil, fmt.Errorf("destination %s: %w", destination, ErrNoWay)
+	}
+	if err := p.Start(context.Background()); err != nil {
+		return nil, err
 	}
 	return &Passage{root, p}, nil
 }
@@ -43,6 +47,9 @@ func NewPassage(set *config.Set, implicit Routes, root subject.Root, destination
 func AsIs(root subject.Root, destination string) *Passage {
 	return &Passage{root, plan.AsIs(destination)}
 }
+
+// Close ends a way that is no longer used.
+func (p *Passage) Close() error { return p.plan.Retire() }
 
 // Take returns what is to be stored because of a message, and how many records are left out, by reason. The ids are those of the
 // run: the same when it comes again, and others than those of the live flow.

@@ -43,7 +43,7 @@ func TestDeathBetweenPublishAndAcknowledgement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, faults := plan.Compile(set, nil, nil)
+	p, faults := plan.Compile(set, nil, plan.Environment{})
 	if err := faults.Err(); err != nil {
 		t.Fatal(err)
 	}

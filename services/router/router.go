@@ -33,6 +33,7 @@ import (
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/services/router/internal/limit"
+	"github.com/busbar/busbar/services/router/internal/pipeline"
 	"github.com/busbar/busbar/services/router/internal/plan"
 )
 
@@ -85,7 +86,7 @@ func Default() Config {
 
 // Check returns what is wrong with pipelines: with each of them, and with the destinations they name.
 func Check(set *config.Set) config.Faults {
-	_, faults := plan.Compile(set, nil, nil)
+	_, faults := plan.Compile(set, nil, plan.Environment{})
 	return faults
 }
 
@@ -120,6 +121,7 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Add("streams", r.retry)
 	group.Add("messages", r.consume)
 	group.Add("heartbeat", r.beat)
+	defer func() { r.retire(r.plan.Load()) }()
 	return group.Run(ctx)
 }
 
@@ -144,7 +146,7 @@ func (r *router) watch(ctx context.Context) error {
 	always := Routes(r.Implicit).unconditional()
 	var next *plan.Plan                                     // passed from check to apply, which follows it
 	check := func(set *config.Set) (faults config.Faults) { //nolint:contextcheck // compiling is short and asks nobody
-		next, faults = plan.Compile(set, always, r.limiter)
+		next, faults = plan.Compile(set, always, r.environment())
 		return faults
 	}
 	w := config.Watcher{
@@ -180,10 +182,17 @@ func (r *router) advance(ctx context.Context) {
 		r.Log.Error("streams of destinations cannot be made, the last plan stays in force", slog.Any("error", err))
 		return
 	}
-	if last := r.plan.Swap(p); last != nil {
+	if err := p.Start(ctx); err != nil {
+		r.Log.Error("processors cannot be started, the last plan stays in force", slog.Any("error", err))
+		r.next.CompareAndSwap(p, nil)
+		return
+	}
+	last := r.plan.Swap(p)
+	if last != nil {
 		r.forget(last, p)
 	}
 	r.next.CompareAndSwap(p, nil)
+	r.retire(last)
 	r.start.Do(func() { close(r.ready) })
 	r.Log.Info("plan in force", slog.Int("pipelines", p.Pipelines()), slog.Any("destinations", p.Destinations()))
 }
@@ -259,9 +268,10 @@ const ackWait = 10 * time.Second
 
 // Reasons of dead letters.
 const (
-	reasonSubject  = "subject"   // not one that holds OpenTelemetry data
-	reasonTooLarge = "too_large" // for the server, as it came
-	reasonPanic    = "panic"     // of a pipeline
+	reasonSubject   = "subject"   // not one that holds OpenTelemetry data
+	reasonTooLarge  = "too_large" // for the server, as it came
+	reasonPanic     = "panic"     // of a pipeline
+	reasonProcessor = "processor" // a hosted one failed
 )
 
 // route takes one message through the plan in force.
@@ -271,7 +281,8 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 		return bus.Permanent(reasonSubject, fmt.Errorf("subject %q is not %s.otlp.<signal>.<tenant>.<namespace>.<service>", d.Subject, r.Root))
 	}
 	r.seen.saw(d.Items())
-	p := r.plan.Load()
+	p := r.enter()
+	defer r.leave(p)
 	res := p.Route(ctx, plan.Message{
 		Subject: parts, ID: d.DerivedID(""), Again: d.Attempt > 1, Items: d.Items(), Data: d.Data, Only: only(d),
 	})
@@ -290,6 +301,10 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 	switch {
 	case errors.Is(res.Failed, plan.ErrPanic):
 		return bus.PermanentOf(strings.Join(res.FailedIn, ","), reasonPanic, res.Failed)
+	case errors.Is(res.Failed, pipeline.ErrStep) && ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(res.Failed, pipeline.ErrStep):
+		return bus.PermanentOf(strings.Join(res.FailedIn, ","), reasonProcessor, res.Failed)
 	case res.Failed != nil:
 		return bus.PermanentOf(strings.Join(res.FailedIn, ","), bus.ReasonUndecodable, res.Failed)
 	}

@@ -662,7 +662,8 @@ func (x *Pipeline) GetTo() []string {
 	return nil
 }
 
-// Step is one step of a pipeline.
+// Step is one step of a pipeline. Those whose settings are open are processors of the OpenTelemetry Collector, with the names and the
+// settings that it documents.
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Step:
@@ -672,6 +673,20 @@ type Step struct {
 	//	*Step_Redact
 	//	*Step_Sample
 	//	*Step_Limit
+	//	*Step_Attributes
+	//	*Step_Resource
+	//	*Step_Redaction
+	//	*Step_ProbabilisticSampler
+	//	*Step_MetricsTransform
+	//	*Step_MetricsTransformAlias
+	//	*Step_Batch
+	//	*Step_MemoryLimiter
+	//	*Step_TailSampling
+	//	*Step_GroupByTrace
+	//	*Step_Interval
+	//	*Step_DeltaToCumulative
+	//	*Step_DeltaToCumulativeNewer
+	//	*Step_CumulativeToDelta
 	Step          isStep_Step `protobuf_oneof:"step"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -759,6 +774,140 @@ func (x *Step) GetLimit() *Limit {
 	return nil
 }
 
+func (x *Step) GetAttributes() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Step.(*Step_Attributes); ok {
+			return x.Attributes
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetResource() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Step.(*Step_Resource); ok {
+			return x.Resource
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetRedaction() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Step.(*Step_Redaction); ok {
+			return x.Redaction
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetProbabilisticSampler() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Step.(*Step_ProbabilisticSampler); ok {
+			return x.ProbabilisticSampler
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetMetricsTransform() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Step.(*Step_MetricsTransform); ok {
+			return x.MetricsTransform
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetMetricsTransformAlias() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Step.(*Step_MetricsTransformAlias); ok {
+			return x.MetricsTransformAlias
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetBatch() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetMemoryLimiter() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_MemoryLimiter); ok {
+			return x.MemoryLimiter
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetTailSampling() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_TailSampling); ok {
+			return x.TailSampling
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetGroupByTrace() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_GroupByTrace); ok {
+			return x.GroupByTrace
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetInterval() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_Interval); ok {
+			return x.Interval
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetDeltaToCumulative() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_DeltaToCumulative); ok {
+			return x.DeltaToCumulative
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetDeltaToCumulativeNewer() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_DeltaToCumulativeNewer); ok {
+			return x.DeltaToCumulativeNewer
+		}
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in config/v1/config.proto.
+func (x *Step) GetCumulativeToDelta() *structpb.Value {
+	if x != nil {
+		if x, ok := x.Step.(*Step_CumulativeToDelta); ok {
+			return x.CumulativeToDelta
+		}
+	}
+	return nil
+}
+
 type isStep_Step interface {
 	isStep_Step()
 }
@@ -783,6 +932,72 @@ type Step_Limit struct {
 	Limit *Limit `protobuf:"bytes,5,opt,name=limit,proto3,oneof"`
 }
 
+type Step_Attributes struct {
+	Attributes *structpb.Struct `protobuf:"bytes,6,opt,name=attributes,proto3,oneof"`
+}
+
+type Step_Resource struct {
+	Resource *structpb.Struct `protobuf:"bytes,7,opt,name=resource,proto3,oneof"`
+}
+
+type Step_Redaction struct {
+	Redaction *structpb.Struct `protobuf:"bytes,8,opt,name=redaction,proto3,oneof"`
+}
+
+type Step_ProbabilisticSampler struct {
+	ProbabilisticSampler *structpb.Struct `protobuf:"bytes,9,opt,name=probabilistic_sampler,proto3,oneof"`
+}
+
+type Step_MetricsTransform struct {
+	MetricsTransform *structpb.Struct `protobuf:"bytes,10,opt,name=metrics_transform,proto3,oneof"`
+}
+
+type Step_MetricsTransformAlias struct {
+	MetricsTransformAlias *structpb.Struct `protobuf:"bytes,11,opt,name=metrics_transform_alias,json=metricstransform,proto3,oneof"` // older name of metrics_transform
+}
+
+type Step_Batch struct {
+	// Processors that cannot be had. They are known so that the fault can say why.
+	//
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	Batch *structpb.Value `protobuf:"bytes,20,opt,name=batch,proto3,oneof"`
+}
+
+type Step_MemoryLimiter struct {
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	MemoryLimiter *structpb.Value `protobuf:"bytes,21,opt,name=memory_limiter,proto3,oneof"`
+}
+
+type Step_TailSampling struct {
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	TailSampling *structpb.Value `protobuf:"bytes,22,opt,name=tail_sampling,proto3,oneof"`
+}
+
+type Step_GroupByTrace struct {
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	GroupByTrace *structpb.Value `protobuf:"bytes,23,opt,name=group_by_trace,json=groupbytrace,proto3,oneof"`
+}
+
+type Step_Interval struct {
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	Interval *structpb.Value `protobuf:"bytes,24,opt,name=interval,proto3,oneof"`
+}
+
+type Step_DeltaToCumulative struct {
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	DeltaToCumulative *structpb.Value `protobuf:"bytes,25,opt,name=delta_to_cumulative,json=deltatocumulative,proto3,oneof"`
+}
+
+type Step_DeltaToCumulativeNewer struct {
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	DeltaToCumulativeNewer *structpb.Value `protobuf:"bytes,26,opt,name=delta_to_cumulative_newer,json=delta_to_cumulative,proto3,oneof"`
+}
+
+type Step_CumulativeToDelta struct {
+	// Deprecated: Marked as deprecated in config/v1/config.proto.
+	CumulativeToDelta *structpb.Value `protobuf:"bytes,27,opt,name=cumulative_to_delta,json=cumulativetodelta,proto3,oneof"`
+}
+
 func (*Step_Filter) isStep_Step() {}
 
 func (*Step_Transform) isStep_Step() {}
@@ -793,12 +1008,49 @@ func (*Step_Sample) isStep_Step() {}
 
 func (*Step_Limit) isStep_Step() {}
 
-// Filter drops records for which one of the OTTL conditions holds.
+func (*Step_Attributes) isStep_Step() {}
+
+func (*Step_Resource) isStep_Step() {}
+
+func (*Step_Redaction) isStep_Step() {}
+
+func (*Step_ProbabilisticSampler) isStep_Step() {}
+
+func (*Step_MetricsTransform) isStep_Step() {}
+
+func (*Step_MetricsTransformAlias) isStep_Step() {}
+
+func (*Step_Batch) isStep_Step() {}
+
+func (*Step_MemoryLimiter) isStep_Step() {}
+
+func (*Step_TailSampling) isStep_Step() {}
+
+func (*Step_GroupByTrace) isStep_Step() {}
+
+func (*Step_Interval) isStep_Step() {}
+
+func (*Step_DeltaToCumulative) isStep_Step() {}
+
+func (*Step_DeltaToCumulativeNewer) isStep_Step() {}
+
+func (*Step_CumulativeToDelta) isStep_Step() {}
+
+// Filter drops records for which one of the OTTL conditions holds. Or else it has the settings of the Collector's processor of this
+// name.
 type Filter struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Conditions    []string               `protobuf:"bytes,1,rep,name=conditions,proto3" json:"conditions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Conditions       []string               `protobuf:"bytes,1,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	ErrorMode        *structpb.Value        `protobuf:"bytes,2,opt,name=error_mode,proto3" json:"error_mode,omitempty"`
+	Traces           *structpb.Value        `protobuf:"bytes,3,opt,name=traces,proto3" json:"traces,omitempty"`
+	Metrics          *structpb.Value        `protobuf:"bytes,4,opt,name=metrics,proto3" json:"metrics,omitempty"`
+	Logs             *structpb.Value        `protobuf:"bytes,5,opt,name=logs,proto3" json:"logs,omitempty"`
+	Spans            *structpb.Value        `protobuf:"bytes,6,opt,name=spans,proto3" json:"spans,omitempty"`
+	TraceConditions  *structpb.Value        `protobuf:"bytes,7,opt,name=trace_conditions,proto3" json:"trace_conditions,omitempty"`
+	MetricConditions *structpb.Value        `protobuf:"bytes,8,opt,name=metric_conditions,proto3" json:"metric_conditions,omitempty"`
+	LogConditions    *structpb.Value        `protobuf:"bytes,9,opt,name=log_conditions,proto3" json:"log_conditions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Filter) Reset() {
@@ -838,12 +1090,74 @@ func (x *Filter) GetConditions() []string {
 	return nil
 }
 
-// Transform applies OTTL statements in order. A statement's context is the one its paths name.
+func (x *Filter) GetErrorMode() *structpb.Value {
+	if x != nil {
+		return x.ErrorMode
+	}
+	return nil
+}
+
+func (x *Filter) GetTraces() *structpb.Value {
+	if x != nil {
+		return x.Traces
+	}
+	return nil
+}
+
+func (x *Filter) GetMetrics() *structpb.Value {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *Filter) GetLogs() *structpb.Value {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+func (x *Filter) GetSpans() *structpb.Value {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+func (x *Filter) GetTraceConditions() *structpb.Value {
+	if x != nil {
+		return x.TraceConditions
+	}
+	return nil
+}
+
+func (x *Filter) GetMetricConditions() *structpb.Value {
+	if x != nil {
+		return x.MetricConditions
+	}
+	return nil
+}
+
+func (x *Filter) GetLogConditions() *structpb.Value {
+	if x != nil {
+		return x.LogConditions
+	}
+	return nil
+}
+
+// Transform applies OTTL statements in order. A statement's context is the one its paths name. Or else it has the settings of the
+// Collector's processor of this name.
 type Transform struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Statements    []string               `protobuf:"bytes,1,rep,name=statements,proto3" json:"statements,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Statements       []string               `protobuf:"bytes,1,rep,name=statements,proto3" json:"statements,omitempty"`
+	ErrorMode        *structpb.Value        `protobuf:"bytes,2,opt,name=error_mode,proto3" json:"error_mode,omitempty"`
+	TraceStatements  *structpb.Value        `protobuf:"bytes,3,opt,name=trace_statements,proto3" json:"trace_statements,omitempty"`
+	MetricStatements *structpb.Value        `protobuf:"bytes,4,opt,name=metric_statements,proto3" json:"metric_statements,omitempty"`
+	LogStatements    *structpb.Value        `protobuf:"bytes,5,opt,name=log_statements,proto3" json:"log_statements,omitempty"`
+	FlattenData      *structpb.Value        `protobuf:"bytes,6,opt,name=flatten_data,proto3" json:"flatten_data,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Transform) Reset() {
@@ -879,6 +1193,41 @@ func (*Transform) Descriptor() ([]byte, []int) {
 func (x *Transform) GetStatements() []string {
 	if x != nil {
 		return x.Statements
+	}
+	return nil
+}
+
+func (x *Transform) GetErrorMode() *structpb.Value {
+	if x != nil {
+		return x.ErrorMode
+	}
+	return nil
+}
+
+func (x *Transform) GetTraceStatements() *structpb.Value {
+	if x != nil {
+		return x.TraceStatements
+	}
+	return nil
+}
+
+func (x *Transform) GetMetricStatements() *structpb.Value {
+	if x != nil {
+		return x.MetricStatements
+	}
+	return nil
+}
+
+func (x *Transform) GetLogStatements() *structpb.Value {
+	if x != nil {
+		return x.LogStatements
+	}
+	return nil
+}
+
+func (x *Transform) GetFlattenData() *structpb.Value {
+	if x != nil {
+		return x.FlattenData
 	}
 	return nil
 }
@@ -1588,22 +1937,56 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"\bservices\x18\x04 \x03(\tR\bservices\x12\x14\n" +
 	"\x05match\x18\x05 \x01(\tR\x05match\x12,\n" +
 	"\x05steps\x18\x06 \x03(\v2\x16.busbar.config.v1.StepR\x05steps\x12\x0e\n" +
-	"\x02to\x18\a \x03(\tR\x02to\"\x98\x02\n" +
+	"\x02to\x18\a \x03(\tR\x02to\"\xd9\t\n" +
 	"\x04Step\x122\n" +
 	"\x06filter\x18\x01 \x01(\v2\x18.busbar.config.v1.FilterH\x00R\x06filter\x12;\n" +
 	"\ttransform\x18\x02 \x01(\v2\x1b.busbar.config.v1.TransformH\x00R\ttransform\x122\n" +
 	"\x06redact\x18\x03 \x01(\v2\x18.busbar.config.v1.RedactH\x00R\x06redact\x122\n" +
 	"\x06sample\x18\x04 \x01(\v2\x18.busbar.config.v1.SampleH\x00R\x06sample\x12/\n" +
-	"\x05limit\x18\x05 \x01(\v2\x17.busbar.config.v1.LimitH\x00R\x05limitB\x06\n" +
-	"\x04step\"(\n" +
+	"\x05limit\x18\x05 \x01(\v2\x17.busbar.config.v1.LimitH\x00R\x05limit\x129\n" +
+	"\n" +
+	"attributes\x18\x06 \x01(\v2\x17.google.protobuf.StructH\x00R\n" +
+	"attributes\x125\n" +
+	"\bresource\x18\a \x01(\v2\x17.google.protobuf.StructH\x00R\bresource\x127\n" +
+	"\tredaction\x18\b \x01(\v2\x17.google.protobuf.StructH\x00R\tredaction\x12O\n" +
+	"\x15probabilistic_sampler\x18\t \x01(\v2\x17.google.protobuf.StructH\x00R\x15probabilistic_sampler\x12G\n" +
+	"\x11metrics_transform\x18\n" +
+	" \x01(\v2\x17.google.protobuf.StructH\x00R\x11metrics_transform\x12L\n" +
+	"\x17metrics_transform_alias\x18\v \x01(\v2\x17.google.protobuf.StructH\x00R\x10metricstransform\x122\n" +
+	"\x05batch\x18\x14 \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\x05batch\x12D\n" +
+	"\x0ememory_limiter\x18\x15 \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\x0ememory_limiter\x12B\n" +
+	"\rtail_sampling\x18\x16 \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\rtail_sampling\x12B\n" +
+	"\x0egroup_by_trace\x18\x17 \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\fgroupbytrace\x128\n" +
+	"\binterval\x18\x18 \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\binterval\x12L\n" +
+	"\x13delta_to_cumulative\x18\x19 \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\x11deltatocumulative\x12T\n" +
+	"\x19delta_to_cumulative_newer\x18\x1a \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\x13delta_to_cumulative\x12L\n" +
+	"\x13cumulative_to_delta\x18\x1b \x01(\v2\x16.google.protobuf.ValueB\x02\x18\x01H\x00R\x11cumulativetodeltaB\x06\n" +
+	"\x04step\"\xe6\x03\n" +
 	"\x06Filter\x12\x1e\n" +
 	"\n" +
 	"conditions\x18\x01 \x03(\tR\n" +
-	"conditions\"+\n" +
+	"conditions\x126\n" +
+	"\n" +
+	"error_mode\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\n" +
+	"error_mode\x12.\n" +
+	"\x06traces\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x06traces\x120\n" +
+	"\ametrics\x18\x04 \x01(\v2\x16.google.protobuf.ValueR\ametrics\x12*\n" +
+	"\x04logs\x18\x05 \x01(\v2\x16.google.protobuf.ValueR\x04logs\x12,\n" +
+	"\x05spans\x18\x06 \x01(\v2\x16.google.protobuf.ValueR\x05spans\x12B\n" +
+	"\x10trace_conditions\x18\a \x01(\v2\x16.google.protobuf.ValueR\x10trace_conditions\x12D\n" +
+	"\x11metric_conditions\x18\b \x01(\v2\x16.google.protobuf.ValueR\x11metric_conditions\x12>\n" +
+	"\x0elog_conditions\x18\t \x01(\v2\x16.google.protobuf.ValueR\x0elog_conditions\"\xe9\x02\n" +
 	"\tTransform\x12\x1e\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\tR\n" +
-	"statements\"\xb1\x03\n" +
+	"statements\x126\n" +
+	"\n" +
+	"error_mode\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\n" +
+	"error_mode\x12B\n" +
+	"\x10trace_statements\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x10trace_statements\x12D\n" +
+	"\x11metric_statements\x18\x04 \x01(\v2\x16.google.protobuf.ValueR\x11metric_statements\x12>\n" +
+	"\x0elog_statements\x18\x05 \x01(\v2\x16.google.protobuf.ValueR\x0elog_statements\x12:\n" +
+	"\fflatten_data\x18\x06 \x01(\v2\x16.google.protobuf.ValueR\fflatten_data\"\xb1\x03\n" +
 	"\x06Redact\x12!\n" +
 	"\fcredit_cards\x18\x01 \x01(\bR\vcreditCards\x12\x16\n" +
 	"\x06emails\x18\x02 \x01(\bR\x06emails\x12#\n" +
@@ -1714,6 +2097,7 @@ var file_config_v1_config_proto_goTypes = []any{
 	(*Queue)(nil),             // 17: busbar.config.v1.Queue
 	(*Redact_Pattern)(nil),    // 18: busbar.config.v1.Redact.Pattern
 	(*structpb.Struct)(nil),   // 19: google.protobuf.Struct
+	(*structpb.Value)(nil),    // 20: google.protobuf.Value
 }
 var file_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
@@ -1726,30 +2110,57 @@ var file_config_v1_config_proto_depIdxs = []int32{
 	13, // 7: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
 	14, // 8: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
 	15, // 9: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
-	18, // 10: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
-	2,  // 11: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
-	3,  // 12: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
-	4,  // 13: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
-	19, // 14: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	19, // 15: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	19, // 16: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	19, // 17: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	19, // 18: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	19, // 19: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
-	19, // 20: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
-	19, // 21: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
-	19, // 22: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
-	19, // 23: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
-	19, // 24: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
-	19, // 25: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
-	19, // 26: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
-	17, // 27: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
-	5,  // 28: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	19, // 10: busbar.config.v1.Step.attributes:type_name -> google.protobuf.Struct
+	19, // 11: busbar.config.v1.Step.resource:type_name -> google.protobuf.Struct
+	19, // 12: busbar.config.v1.Step.redaction:type_name -> google.protobuf.Struct
+	19, // 13: busbar.config.v1.Step.probabilistic_sampler:type_name -> google.protobuf.Struct
+	19, // 14: busbar.config.v1.Step.metrics_transform:type_name -> google.protobuf.Struct
+	19, // 15: busbar.config.v1.Step.metrics_transform_alias:type_name -> google.protobuf.Struct
+	20, // 16: busbar.config.v1.Step.batch:type_name -> google.protobuf.Value
+	20, // 17: busbar.config.v1.Step.memory_limiter:type_name -> google.protobuf.Value
+	20, // 18: busbar.config.v1.Step.tail_sampling:type_name -> google.protobuf.Value
+	20, // 19: busbar.config.v1.Step.group_by_trace:type_name -> google.protobuf.Value
+	20, // 20: busbar.config.v1.Step.interval:type_name -> google.protobuf.Value
+	20, // 21: busbar.config.v1.Step.delta_to_cumulative:type_name -> google.protobuf.Value
+	20, // 22: busbar.config.v1.Step.delta_to_cumulative_newer:type_name -> google.protobuf.Value
+	20, // 23: busbar.config.v1.Step.cumulative_to_delta:type_name -> google.protobuf.Value
+	20, // 24: busbar.config.v1.Filter.error_mode:type_name -> google.protobuf.Value
+	20, // 25: busbar.config.v1.Filter.traces:type_name -> google.protobuf.Value
+	20, // 26: busbar.config.v1.Filter.metrics:type_name -> google.protobuf.Value
+	20, // 27: busbar.config.v1.Filter.logs:type_name -> google.protobuf.Value
+	20, // 28: busbar.config.v1.Filter.spans:type_name -> google.protobuf.Value
+	20, // 29: busbar.config.v1.Filter.trace_conditions:type_name -> google.protobuf.Value
+	20, // 30: busbar.config.v1.Filter.metric_conditions:type_name -> google.protobuf.Value
+	20, // 31: busbar.config.v1.Filter.log_conditions:type_name -> google.protobuf.Value
+	20, // 32: busbar.config.v1.Transform.error_mode:type_name -> google.protobuf.Value
+	20, // 33: busbar.config.v1.Transform.trace_statements:type_name -> google.protobuf.Value
+	20, // 34: busbar.config.v1.Transform.metric_statements:type_name -> google.protobuf.Value
+	20, // 35: busbar.config.v1.Transform.log_statements:type_name -> google.protobuf.Value
+	20, // 36: busbar.config.v1.Transform.flatten_data:type_name -> google.protobuf.Value
+	18, // 37: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
+	2,  // 38: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
+	3,  // 39: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
+	4,  // 40: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
+	19, // 41: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	19, // 42: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	19, // 43: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	19, // 44: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	19, // 45: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	19, // 46: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
+	19, // 47: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
+	19, // 48: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
+	19, // 49: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
+	19, // 50: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
+	19, // 51: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
+	19, // 52: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
+	19, // 53: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
+	17, // 54: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	5,  // 55: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -1763,6 +2174,20 @@ func file_config_v1_config_proto_init() {
 		(*Step_Redact)(nil),
 		(*Step_Sample)(nil),
 		(*Step_Limit)(nil),
+		(*Step_Attributes)(nil),
+		(*Step_Resource)(nil),
+		(*Step_Redaction)(nil),
+		(*Step_ProbabilisticSampler)(nil),
+		(*Step_MetricsTransform)(nil),
+		(*Step_MetricsTransformAlias)(nil),
+		(*Step_Batch)(nil),
+		(*Step_MemoryLimiter)(nil),
+		(*Step_TailSampling)(nil),
+		(*Step_GroupByTrace)(nil),
+		(*Step_Interval)(nil),
+		(*Step_DeltaToCumulative)(nil),
+		(*Step_DeltaToCumulativeNewer)(nil),
+		(*Step_CumulativeToDelta)(nil),
 	}
 	file_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
 		(*Destination_Http)(nil),

@@ -104,6 +104,39 @@ func (p Payload) Size() int {
 	return 0
 }
 
+// Pass hands the data to the function for its signal and puts what that returns in its place. The functions may change what they
+// are given.
+func (p Payload) Pass(
+	traces func(ptrace.Traces) (ptrace.Traces, error),
+	metrics func(pmetric.Metrics) (pmetric.Metrics, error),
+	logs func(plog.Logs) (plog.Logs, error),
+) error {
+	switch p.signal {
+	case subject.Traces:
+		out, err := traces(p.traces)
+		if err != nil || out == p.traces {
+			return err
+		}
+		p.Clear()
+		out.ResourceSpans().MoveAndAppendTo(p.traces.ResourceSpans())
+	case subject.Metrics:
+		out, err := metrics(p.metrics)
+		if err != nil || out == p.metrics {
+			return err
+		}
+		p.Clear()
+		out.ResourceMetrics().MoveAndAppendTo(p.metrics.ResourceMetrics())
+	case subject.Logs:
+		out, err := logs(p.logs)
+		if err != nil || out == p.logs {
+			return err
+		}
+		p.Clear()
+		out.ResourceLogs().MoveAndAppendTo(p.logs.ResourceLogs())
+	}
+	return nil
+}
+
 // Clear removes everything.
 func (p Payload) Clear() { p.Walk(Walk{Resource: func(*Cursor) bool { return true }}) }
 

@@ -4,12 +4,14 @@ package pipeline
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/collector"
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/services/router/internal/limit"
 	"github.com/busbar/busbar/services/router/internal/ottl"
@@ -23,21 +25,35 @@ type Report func(path string, offset int, format string, args ...any)
 type Compiler struct {
 	Language *ottl.Compiler
 	Limiter  *limit.Limiter // nil leaves limits out
+	// What hosted processors are told: the version of the program, and where to log; nil for nowhere.
+	Version string
+	Log     *slog.Logger
+}
+
+// Source is a Pipeline resource.
+type Source struct {
+	Name string
+	Spec *configv1.Pipeline
+	// Settings reads the map at a path of the resource, as YAML has it. It reports why if it is not ok.
+	Settings func(path string) (settings map[string]any, ok bool)
+	Report   Report
 }
 
 // Compile compiles the match and the steps of a pipeline for the signals it takes. It reports every fault there is; the
 // pipeline is of use only if there was none.
-func (c Compiler) Compile(name string, spec *configv1.Pipeline, signals []subject.Signal, report Report) *Pipeline {
+func (c Compiler) Compile(from Source, signals []subject.Signal) *Pipeline {
+	spec, report := from.Spec, from.Report
 	p := &Pipeline{steps: map[subject.Signal][]step{}}
 	if spec.GetMatch() != "" {
 		p.match = match(c.Language, spec.GetMatch(), report)
 	}
 	for i, s := range spec.GetSteps() {
-		b := builder{Compiler: c, pipeline: name, signals: signals, report: report}
+		b := builder{Compiler: c, pipeline: from.Name, signals: signals, settings: from.Settings, report: report}
 		b.step(fmt.Sprintf("steps[%d]", i), s)
 		for signal, compiled := range b.made {
 			p.steps[signal] = append(p.steps[signal], compiled)
 		}
+		p.hosted = append(p.hosted, b.hosted...)
 	}
 	return p
 }
@@ -61,17 +77,25 @@ type builder struct {
 	Compiler
 	pipeline string
 	signals  []subject.Signal
+	settings func(path string) (map[string]any, bool)
 	report   Report
 	made     map[subject.Signal]step
+	hosted   []*collector.Processor
 }
 
-func (b *builder) step(name string, s *configv1.Step) {
+func (b *builder) step(name string, whole *configv1.Step) {
 	path := "spec." + name
-	switch s := s.GetStep().(type) {
+	switch s := whole.GetStep().(type) {
 	case *configv1.Step_Filter:
+		if b.collectors(name, path+".filter", "filter", s.Filter, "conditions") {
+			return
+		}
 		blocks := b.expressions(path+".filter.conditions", s.Filter.GetConditions(), b.Language.Condition)
 		b.each(blocks, true, func(of []ottl.Block) step { return step{name + ".filter", Filtered, filter(of)} })
 	case *configv1.Step_Transform:
+		if b.collectors(name, path+".transform", "transform", s.Transform, "statements") {
+			return
+		}
 		blocks := b.expressions(path+".transform.statements", s.Transform.GetStatements(), b.Language.Statement)
 		b.each(blocks, false, func(of []ottl.Block) step { return step{name + ".transform", "", transform(of)} })
 	case *configv1.Step_Redact:
@@ -84,7 +108,7 @@ func (b *builder) step(name string, s *configv1.Step) {
 	case *configv1.Step_Limit:
 		b.limit(name, path+".limit", s.Limit)
 	default:
-		b.report(path, 0, "want one of filter, transform, redact, sample, limit")
+		b.other(name, path, whole)
 	}
 }
 

@@ -7,11 +7,14 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/kit/collector"
 	"github.com/busbar/busbar/services/router/internal/otlp"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 )
@@ -27,12 +30,15 @@ const (
 type Pipeline struct {
 	match ottl.Block // nil takes every resource
 	steps map[subject.Signal][]step
+
+	hosted []*collector.Processor
 }
 
 // Effect is what a pipeline did to a payload.
 type Effect struct {
 	Changed  bool           // the payload is no longer as it was decoded
 	Dropped  map[string]int // records left out, by reason
+	Made     int            // records that steps made besides those they were given
 	Faults   map[string]int // expressions that could not be evaluated for a record, by step: "match", "steps[0].filter"
 	Redacted map[string]int // secrets removed, by kind
 	// Wait is how long a limit wants the message to wait before it is routed anew; zero for not at all. What else was done to
@@ -81,6 +87,7 @@ type result struct {
 	redacted map[string]int // by kind
 	wait     time.Duration
 	paid     []string
+	err      error // the payload cannot be handed on
 }
 
 // Matches tells whether the pipeline asks what resource data is about.
@@ -128,14 +135,24 @@ func (p *Pipeline) Begin(ctx context.Context, m Message, e Encoded) (next int, d
 	return next, true, effect
 }
 
-// Run takes a payload through the steps, in order, from the one with the given number on, and changes it in place.
-func (p *Pipeline) Run(ctx context.Context, m Message, data otlp.Payload, from int) (effect Effect) {
+// ErrStep is why a payload cannot be handed on: a hosted processor failed.
+var ErrStep = errors.New("processor failed")
+
+// Hosted returns the processors of the pipeline, which have to be started before it runs.
+func (p *Pipeline) Hosted() []*collector.Processor { return p.hosted }
+
+// Run takes a payload through the steps, in order, from the one with the given number on, and changes it in place. Its errors
+// wrap ErrStep.
+func (p *Pipeline) Run(ctx context.Context, m Message, data otlp.Payload, from int) (effect Effect, err error) {
 	before := data.Len()
 	for _, s := range p.steps[data.Signal()][from:] {
 		if before == 0 || effect.Wait > 0 {
 			break
 		}
 		did := s.action.run(ctx, m, data)
+		if did.err != nil {
+			return effect, fmt.Errorf("%w: %s: %w", ErrStep, s.name, did.err)
+		}
 		effect.take(s, did)
 		if did.dropped {
 			data.Clear()
@@ -145,10 +162,11 @@ func (p *Pipeline) Run(ctx context.Context, m Message, data otlp.Payload, from i
 		}
 		effect.Changed = true
 		after := data.Len()
-		effect.Drop(s.reason, before-after)
+		effect.Drop(s.reason, max(0, before-after))
+		effect.Made += max(0, after-before)
 		before = after
 	}
-	return effect
+	return effect, nil
 }
 
 // take adds what a step did, but for changes and drops.
@@ -177,6 +195,7 @@ func (e *Effect) Add(other Effect) {
 	for kind, n := range other.Redacted {
 		add(&e.Redacted, kind, n)
 	}
+	e.Made += other.Made
 	e.Wait = max(e.Wait, other.Wait)
 	e.Paid = append(e.Paid, other.Paid...)
 	e.Changed = e.Changed || other.Changed

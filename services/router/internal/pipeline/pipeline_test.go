@@ -27,9 +27,10 @@ func compile(t testing.TB, signals []subject.Signal, steps ...*configv1.Step) *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pipeline.Compiler{Language: c, Limiter: limit.New(nil, nil)}.Compile("test", &configv1.Pipeline{Steps: steps}, signals, func(path string, _ int, format string, args ...any) {
-		t.Fatalf(path+": "+format, args...)
-	})
+	return pipeline.Compiler{Language: c, Limiter: limit.New(nil, nil)}.Compile(pipeline.Source{
+		Name: "test", Spec: &configv1.Pipeline{Steps: steps},
+		Report: func(path string, _ int, format string, args ...any) { t.Fatalf(path+": "+format, args...) },
+	}, signals)
 }
 
 func sample(s *configv1.Sample) *configv1.Step {
@@ -81,7 +82,10 @@ func TestSampleSpans(t *testing.T) {
 			if test.change != nil {
 				test.change(span)
 			}
-			effect := p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
+			effect, err := p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if kept := traces.SpanCount() == 1; kept != test.kept {
 				t.Fatalf("kept %t", kept)
 			}
@@ -116,8 +120,12 @@ func TestSampleKeepsItsShare(t *testing.T) {
 			spans.AppendEmpty().SetTraceID(id)
 			records.AppendEmpty().SetTraceID(id)
 		}
-		p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
-		p.Run(t.Context(), pipeline.Message{}, otlp.FromLogs(logs), 0)
+		if _, err := p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Run(t.Context(), pipeline.Message{}, otlp.FromLogs(logs), 0); err != nil {
+			t.Fatal(err)
+		}
 		if got := traces.SpanCount(); math.Abs(float64(got)-ratio*n) > 2 {
 			t.Errorf("%v of %d is %d", ratio, n, got)
 		}
@@ -143,8 +151,8 @@ func TestStatementsRunInOrder(t *testing.T) {
 	rs := traces.ResourceSpans().AppendEmpty()
 	span := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
 	event := span.Events().AppendEmpty()
-	effect := p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
-	if !effect.Changed || effect.Faults != nil {
+	effect, err := p.Run(t.Context(), pipeline.Message{}, otlp.FromTraces(traces), 0)
+	if err != nil || !effect.Changed || effect.Faults != nil {
 		t.Errorf("%+v", effect)
 	}
 	got := []map[string]any{rs.Resource().Attributes().AsRaw(), span.Attributes().AsRaw(), event.Attributes().AsRaw()}

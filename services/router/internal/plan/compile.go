@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
@@ -23,15 +24,22 @@ type Unconditional struct {
 // implicit names the routes that no resource declares. No resource can have this name.
 const implicit = "(implicit)"
 
+// Environment is what a plan finds around it when it runs.
+type Environment struct {
+	Limiter *limit.Limiter // nil leaves limits out
+	Version string         // of the program
+	Log     *slog.Logger   // of hosted processors; nil for none
+}
+
 // Compile makes a plan of the resources in set and the unconditional destinations, and returns all that is wrong with them.
-// The plan is nil if anything is. Without a limiter it has no limits.
-func Compile(set *config.Set, always []Unconditional, limiter *limit.Limiter) (*Plan, config.Faults) {
+// The plan is nil if anything is.
+func Compile(set *config.Set, always []Unconditional, env Environment) (*Plan, config.Faults) {
 	language, err := ottl.NewCompiler()
 	if err != nil {
 		return nil, config.Faults{{Reason: err.Error()}}
 	}
 	c := compiler{
-		pipelines: pipeline.Compiler{Language: language, Limiter: limiter},
+		pipelines: pipeline.Compiler{Language: language, Limiter: env.Limiter, Version: env.Version, Log: env.Log},
 		plan:      &Plan{routes: map[subject.Signal][]*route{}, retention: map[string]configv1.Retention{}},
 		takes:     map[string][]subject.Signal{},
 	}
@@ -102,6 +110,11 @@ func (c *compiler) pipeline(r *config.Resource, spec *configv1.Pipeline) {
 	report := func(path string, offset int, format string, args ...any) {
 		c.faults = append(c.faults, r.FaultAt(path, offset, format, args...))
 	}
+	settings := func(path string) (m map[string]any, ok bool) {
+		faults := config.Decode(r, path, &m)
+		c.faults = append(c.faults, faults...)
+		return m, len(faults) == 0
+	}
 	names := func(key string, texts []string) globs {
 		var gs globs
 		for i, text := range texts {
@@ -119,8 +132,9 @@ func (c *compiler) pipeline(r *config.Resource, spec *configv1.Pipeline) {
 		tenants:    names("tenants", spec.GetTenants()),
 		namespaces: names("namespaces", spec.GetNamespaces()),
 		services:   names("services", spec.GetServices()),
-		pipeline:   c.pipelines.Compile(r.Name, spec, signals, report),
+		pipeline:   c.pipelines.Compile(pipeline.Source{Name: r.Name, Spec: spec, Settings: settings, Report: report}, signals),
 	}
+	c.plan.hosted = append(c.plan.hosted, template.pipeline.Hosted()...)
 	to := c.destinations(spec, r.Name, signals, report)
 	for _, signal := range signals {
 		route := template

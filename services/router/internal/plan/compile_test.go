@@ -30,10 +30,18 @@ func load(t testing.TB, yaml string) *config.Set {
 
 func compile(t testing.TB, yaml string, always ...plan.Unconditional) *plan.Plan {
 	t.Helper()
-	p, faults := plan.Compile(load(t, yaml), always, limit.New(nil, nil))
+	p, faults := plan.Compile(load(t, yaml), always, plan.Environment{Limiter: limit.New(nil, nil)})
 	if err := faults.Err(); err != nil {
 		t.Fatal(err)
 	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Retire(); err != nil {
+			t.Error(err)
+		}
+	})
 	return p
 }
 
@@ -51,7 +59,7 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, faults := plan.Compile(set, nil, nil)
+			p, faults := plan.Compile(set, nil, plan.Environment{})
 			if p != nil {
 				t.Error("there is a plan")
 			}

@@ -16,8 +16,9 @@ import (
 	"github.com/busbar/busbar/services/router/internal/pipeline"
 )
 
-// Plan is compiled from a set of resources. It is immutable and safe for concurrent use.
+// Plan is compiled from a set of resources. It does not change and is safe for concurrent use, once it is started.
 type Plan struct {
+	life
 	routes       map[subject.Signal][]*route
 	destinations []string
 	retention    map[string]configv1.Retention // of declared destinations
@@ -54,7 +55,7 @@ type Output struct {
 	Items int // records inside
 }
 
-// Tally is what became of a message in one pipeline: In = Out + the sum of Effect.Dropped.
+// Tally is what became of a message in one pipeline: In + Effect.Made = Out + the sum of Effect.Dropped.
 type Tally struct {
 	Pipeline string
 	In, Out  int
@@ -98,6 +99,7 @@ func (p *Plan) Stream(root subject.Root, destination string) subject.Stream {
 // To returns a plan of the ways to one destination, through one pipeline or, if that is "", through any; nil if there is none.
 func (p *Plan) To(destination, through string) *Plan {
 	only := &Plan{routes: map[subject.Signal][]*route{}, destinations: []string{destination}, retention: p.retention}
+	only.hosted = p.hosted
 	for signal, routes := range p.routes {
 		for _, r := range routes {
 			if slices.Contains(r.to, destination) && (through == "" || through == r.name) {

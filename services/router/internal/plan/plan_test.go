@@ -82,7 +82,7 @@ func describe(t testing.TB, signal subject.Signal, r plan.Result) string {
 		for _, n := range y.Effect.Dropped {
 			dropped += n
 		}
-		if y.In != y.Out+dropped {
+		if y.In+y.Effect.Made != y.Out+dropped {
 			t.Errorf("%s: in %d, out %d, dropped %d", y.Pipeline, y.In, y.Out, dropped)
 		}
 		line := fmt.Sprintf("%s: in %d, out %d", y.Pipeline, y.In, y.Out)
@@ -392,7 +392,7 @@ func FuzzRoute(f *testing.F) {
 				for _, n := range y.Effect.Dropped {
 					dropped += n
 				}
-				if y.In != y.Out+dropped {
+				if y.In+y.Effect.Made != y.Out+dropped {
 					t.Errorf("%s: in %d, out %d, dropped %d", y.Pipeline, y.In, y.Out, dropped)
 				}
 			}

@@ -98,8 +98,11 @@ func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) er
 		return err
 	}
 	t.In = payload.Len()
-	effect = r.pipeline.Run(ctx, about, payload, from)
+	effect, err = r.pipeline.Run(ctx, about, payload, from)
 	t.Effect.Add(effect)
+	if err != nil {
+		return err
+	}
 	if !effect.Changed {
 		t.Out = t.In
 		out.unchanged(taken)
