@@ -80,6 +80,16 @@ func (a *State) Kept(number, index int) {
 	a.shards[number].parts[index].dirty = false
 }
 
+// Soil has all parts of a shard that have series kept anew.
+func (a *State) Soil(number int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.shards[number].parts {
+		p := &a.shards[number].parts[i]
+		p.dirty = p.dirty || len(p.series) > 0
+	}
+}
+
 func (m *Metric) pack() *statev1.Metric {
 	return &statev1.Metric{Name: m.Name, Unit: m.Unit, Description: m.Description, Kind: statev1.Kind(m.Kind)}
 }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -65,6 +66,7 @@ type Keeper struct {
 	behind uint64    // sequence up to which the last owner may have handed on what is read
 	due    struct{ flush, checkpoint, sweep, look time.Time }
 	kept   time.Time // when everything was last kept
+	gone   atomic.Bool // what was kept has vanished
 	lost   bus.Gap
 	read   uint64 // sequence of the last message
 }
@@ -113,7 +115,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) agree(ctx context.Context, life uint64, wants chan []int, lets <-chan int) {
 	o := &owners{
 		bus: k.Bus, stream: k.vault.stream(), subject: k.Root.Owners(k.Destination), instance: k.Instance, life: life, log: k.Log,
-		heard: make(map[string]heard), let: make(map[int]bool),
+		heard: make(map[string]heard), let: make(map[int]bool), vanished: func() { k.gone.Store(true) },
 	}
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -205,7 +207,11 @@ func (k *Keeper) chores(ctx context.Context, lets chan<- int) {
 		k.due.sweep = now.Add(sweepEvery)
 		k.State.Sweep()
 	}
-	if now.After(k.due.checkpoint) && !k.unsent {
+	if k.gone.Swap(false) {
+		k.renew()
+		k.due.checkpoint = now
+	}
+	if !now.Before(k.due.checkpoint) && !k.unsent {
 		k.due.checkpoint = now.Add(checkpointEvery)
 		k.checkpoint(ctx, lets)
 	}
@@ -458,6 +464,13 @@ func (k *Keeper) checkpointShard(ctx context.Context, shard int, s *ownedShard, 
 	switch {
 	case err == nil:
 		return true
+	case errors.Is(err, errVanished):
+		k.gone.Store(true)
+		if last {
+			k.gone.Store(false)
+			k.renew()
+			return k.keep(ctx, shard, s, last) == nil
+		}
 	case errors.Is(err, errLost):
 		k.Log.Info("shard is another exporter's now", "shard", shard)
 		if !last {
@@ -478,10 +491,9 @@ func (k *Keeper) keep(ctx context.Context, shard int, s *ownedShard, last bool) 
 		at.Horizon = at.GetPosition()
 	}
 	dirty := k.State.Dirty(shard)
-	closes := last && s.sealed.at.GetHorizon() > at.GetPosition()
 	opens := at.GetHorizon() > s.sealed.at.GetHorizon() && s.horizon > 0
 	far := at.GetPosition() > s.sealed.at.GetPosition()+ahead
-	if len(dirty) == 0 && !s.moved && !closes && !opens && !far {
+	if len(dirty) == 0 && !s.moved && !opens && !far && !last { // the last one also shows whether what is kept is still there
 		return nil
 	}
 	var g errgroup.Group
@@ -497,6 +509,15 @@ func (k *Keeper) keep(ctx context.Context, shard int, s *ownedShard, last bool) 
 	}
 	s.moved = false
 	return nil
+}
+
+// renew has everything kept anew, because nothing is kept any more.
+func (k *Keeper) renew() {
+	k.Log.Warn("the state of the destination was deleted, it is kept anew")
+	for shard, s := range k.owned {
+		s.sealed.last, s.sealed.parts, s.moved = 0, [Parts]uint64{}, true
+		k.State.Soil(shard)
+	}
 }
 
 func (k *Keeper) keepPart(ctx context.Context, shard, part int, s *sealed) error {

@@ -36,6 +36,7 @@ type owners struct {
 	instance string
 	life     uint64 // differs between two lives of the instance
 	log      *slog.Logger
+	vanished func() // called when the table is gone that this member was in: the stream was made anew
 
 	last   uint64 // sequence of the table
 	table  *statev1.Owners
@@ -85,6 +86,9 @@ func (o *owners) look(ctx context.Context) error {
 	}
 	o.table, o.last = new(statev1.Owners), 0
 	if !ok {
+		if o.joined {
+			o.vanished()
+		}
 		return nil
 	}
 	o.last = d.Sequence

@@ -18,6 +18,9 @@ import (
 // errLost: another process has taken the shard.
 var errLost = errors.New("another exporter has taken the shard")
 
+// errVanished: what was kept is gone. Nobody else can have taken the shard, since that leaves a message.
+var errVanished = errors.New("the state of the destination was deleted")
+
 // vault keeps shards on the bus. Each message names the one that it replaces, so whoever has lost a shard cannot overwrite what
 // its next owner keeps: that one begins by replacing the message about the shard.
 //
@@ -117,15 +120,30 @@ func (v *vault) seal(ctx context.Context, shard int, s *sealed, at *statev1.Shar
 	if err != nil {
 		return err
 	}
-	last, err := v.put(ctx, v.root.ShardState(v.destination, shard), subject.SchemaShard, data, s.last)
+	to := v.root.ShardState(v.destination, shard)
+	last, err := v.put(ctx, to, subject.SchemaShard, data, s.last)
 	if errors.Is(err, bus.ErrConflict) {
-		return errLost
+		// It may be our own, stored although we were told of an error.
+		now, readErr := v.read(ctx, shard)
+		if readErr != nil {
+			return readErr
+		}
+		if !v.owns(now) {
+			return errLost
+		}
+		s.last = now.last
+		last, err = v.put(ctx, to, subject.SchemaShard, data, s.last)
 	}
 	if err != nil {
 		return err
 	}
 	s.last, s.at = last, at
 	return nil
+}
+
+// owns tells whether a shard is still this owner's. Whoever takes it leaves a message, so one without a message is.
+func (v *vault) owns(s *sealed) bool {
+	return s.last == 0 || s.at.GetOwner() == v.instance && s.at.GetLife() == v.life
 }
 
 // keep writes a part of a shard.
@@ -138,7 +156,7 @@ func (v *vault) keep(ctx context.Context, shard, part int, s *sealed, data []byt
 		if readErr != nil {
 			return readErr
 		}
-		if now.at.GetOwner() != v.instance || now.at.GetLife() != v.life {
+		if !v.owns(now) {
 			return errLost
 		}
 		d, ok, readErr := v.bus.Last(ctx, v.stream(), to)
@@ -157,13 +175,13 @@ func (v *vault) keep(ctx context.Context, shard, part int, s *sealed, data []byt
 	return err
 }
 
-// put replaces a message. One that has vanished with its stream was replaced by nobody.
+// put replaces a message. The error is errVanished when there is none any more.
 func (v *vault) put(ctx context.Context, to, schema string, data []byte, last uint64) (uint64, error) {
 	msg := bus.Msg{Subject: to, Header: map[string]string{subject.HeaderSchema: schema}, Data: data}
 	sequence, err := v.bus.Put(ctx, msg, last)
 	if errors.Is(err, bus.ErrConflict) && last > 0 {
 		if _, ok, lookErr := v.bus.Last(ctx, v.stream(), to); lookErr == nil && !ok {
-			return v.bus.Put(ctx, msg, 0)
+			return 0, errVanished
 		}
 	}
 	return sequence, err
