@@ -113,7 +113,7 @@ var trampolinesMissing = sync.OnceValue(func() error { //nolint:gochecknoglobals
 })
 
 // kernelTypes are there as long as somebody holds them: it takes long to read them, and memory to keep them.
-var kernelTypes struct {
+var kernelTypes struct { //nolint:gochecknoglobals // a cache
 	sync.Mutex
 	held weak.Pointer[btf.Cache]
 }
