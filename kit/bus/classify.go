@@ -35,6 +35,9 @@ func classify(api *jetstream.APIError) error {
 	case jetstream.JSErrCodeStreamWrongLastSequence, codeWrongSequence:
 		return fmt.Errorf("%w: %s", ErrConflict, api.Description)
 	}
+	if !passing(api) {
+		return fmt.Errorf("%w: %w", ErrRefused, api)
+	}
 	return api
 }
 

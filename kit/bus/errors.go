@@ -19,6 +19,8 @@ var (
 	ErrNoStream = errors.New("no stream takes this subject")
 	// ErrNotFound: there is no such stream, or no such message in it.
 	ErrNotFound = errors.New("not found")
+	// ErrRefused: the stream does not take the message for another reason, such as that it is sealed.
+	ErrRefused = errors.New("stream refuses the message")
 	// ErrTooLarge: the message exceeds MaxData before compression or the server's limits after it, of which
 	// headers have one of their own. A batch was built wrongly.
 	ErrTooLarge = errors.New("message is too large")

@@ -97,6 +97,9 @@ func (b *Bus) ensureStream(ctx context.Context, spec StreamSpec) error {
 		return err
 	}
 	has := stream.CachedInfo().Config
+	if has.Sealed {
+		return errors.New("it is sealed, to be removed")
+	}
 	if want := spec.config(has); !reflect.DeepEqual(want, has) {
 		_, err = b.js.UpdateStream(ctx, want)
 	}

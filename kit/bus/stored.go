@@ -36,7 +36,7 @@ type StreamState struct {
 	First, Last     uint64    // sequences of its oldest and newest message; First is Last+1 when it has none
 	FirstAt, LastAt time.Time // when they were stored
 	Messages        uint64
-	Bytes, MaxBytes int64             // MaxBytes is -1 without a limit
+	Bytes, MaxBytes int64 // MaxBytes is -1 without a limit
 	Sealed          bool
 	Metadata        map[string]string // as StreamSpec.Metadata, and what others have put there
 }

@@ -16,6 +16,7 @@ import (
 const (
 	dropUnrouted = "unrouted" // no pipeline took the record
 	dropIgnored  = "ignored"  // no destination in use takes the signal
+	dropUnstored = "unstored" // the stream of the destination could not be had
 	dropExpired  = "expired"  // the stream had to drop them before a router read them
 )
 
@@ -29,6 +30,7 @@ type metrics struct {
 	left    *prometheus.CounterVec // by pipeline and reason
 	errors  *prometheus.CounterVec // by pipeline and step
 	secrets *prometheus.CounterVec // by pipeline and kind
+	missed  *prometheus.CounterVec // by destination
 	waits   prometheus.Counter
 	store   prometheus.Counter
 	drops   *metric.Drops
@@ -61,6 +63,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		left:    counter("dropped_records_total", "Records that a pipeline left out, by reason.", "pipeline", "reason"),
 		errors:  counter("errors_total", "Expressions that could not be evaluated for a record, which had no effect on it.", "pipeline", "step"),
 		secrets: counter("redactions_total", "Secrets that a pipeline removed, by kind: credit_card, email, bearer_token, key or the name of a pattern.", "pipeline", "kind"),
+		missed:  counter("unstored_records_total", "Records that a destination misses because its stream could not be had.", "destination"),
 		waits:   total("waits_total", "Times that a message was put off by a limit."),
 		store:   total("store_errors_total", "Calls that the store of the limits did not answer."),
 		drops:   metric.NewDrops(reg),
@@ -103,6 +106,12 @@ func (m *metrics) drop(reason string, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dropped[reason] += uint64(n)
+}
+
+// unstored counts records that a destination misses because its stream took nothing.
+func (m *metrics) unstored(destination string, n int) {
+	m.missed.WithLabelValues(destination).Add(float64(n))
+	m.drop(dropUnstored, n)
 }
 
 // losses returns the records dropped since the start, by reason.

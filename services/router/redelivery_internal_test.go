@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 
@@ -50,7 +51,7 @@ func TestDeathBetweenPublishAndAcknowledgement(t *testing.T) {
 	server := bustest.Start(t)
 	r := &router{
 		Config: Config{Root: subject.DefaultRoot, Log: slog.New(slog.DiscardHandler)},
-		bus:    server.Connect(t, "router"), metrics: newMetrics(nil), ready: make(chan struct{}),
+		bus:    server.Connect(t, "router"), metrics: newMetrics(nil), ready: make(chan struct{}), absent: newAbsence(time.Minute),
 	}
 	if err := r.bus.Provision(t.Context(), bus.StreamSpec(r.Root.OTLPStream())); err != nil {
 		t.Fatal(err)

@@ -93,7 +93,7 @@ func Check(set *config.Set) config.Faults {
 // Run routes until ctx ends; then it finishes what it has begun and returns nil. It returns an error if the bus cannot be
 // reached at the start or the resources have faults.
 func Run(ctx context.Context, cfg Config) error {
-	r := &router{Config: cfg, ready: make(chan struct{})}
+	r := &router{Config: cfg, ready: make(chan struct{}), absent: newAbsence(patience * cfg.Heartbeat)}
 	r.Log = cfg.Log.With(slog.String("service", Service))
 	if cfg.Admin != nil {
 		r.Bus.Metrics = cfg.Admin.Registerer()
@@ -138,6 +138,7 @@ type router struct {
 	next      atomic.Pointer[plan.Plan] // asked for and not in force yet
 	advancing sync.Mutex
 
+	absent  *absence
 	missing atomic.Pointer[string] // why streams of destinations could not be made; nil if they could
 }
 
@@ -206,7 +207,7 @@ func (r *router) forget(last, p *plan.Plan) {
 	}
 }
 
-// advanceEvery is how often a plan whose streams could not be made is tried again.
+// advanceEvery is how often streams that could not be made are tried again.
 const advanceEvery = 5 * time.Second
 
 // retry tries again what apply could not do, until ctx ends.
@@ -217,6 +218,7 @@ func (r *router) retry(ctx context.Context) error {
 		select {
 		case <-tick.C:
 			r.advance(ctx)
+			r.mend(ctx)
 		case <-ctx.Done():
 			return nil
 		}
@@ -291,13 +293,15 @@ func (r *router) route(ctx context.Context, d *bus.Delivery) error {
 		r.metrics.waits.Inc()
 		return bus.Throttled(res.Wait, errOver)
 	}
-	if len(res.Outputs) > 0 {
-		if err := r.publish(ctx, d, parts, res.Outputs); err != nil {
-			r.keep(ctx, res)
-			return r.unpublished(ctx, p, err)
-		}
+	lost, err := r.store(ctx, p, d, parts, res.Outputs)
+	if err != nil {
+		r.keep(ctx, res)
+		return err
 	}
 	r.metrics.count(res, d.Items())
+	for _, out := range lost {
+		r.metrics.unstored(out.Destination, out.Items)
+	}
 	switch {
 	case errors.Is(res.Failed, plan.ErrPanic):
 		return bus.PermanentOf(strings.Join(res.FailedIn, ","), reasonPanic, res.Failed)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -412,6 +413,35 @@ func TestDestinationWithoutStreamWaits(t *testing.T) {
 		f.settle(t)
 		_, err := f.Position(t.Context(), stream.Name, "none")
 		return !strings.Contains(err.Error(), "stream not found") && len(f.out(t, "archive")) > 0
+	})
+}
+
+// A stream that is lost and cannot be made anew holds the others up for a while only. What its destination misses is counted.
+func TestStreamThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	f := start(t, destinations+pipelineNamed("a", `to: [tempo, archive]`), func(c *router.Config) { c.Heartbeat = 50 * time.Millisecond })
+	f.publish(t, spans(t, "shop", 1))
+	f.settle(t)
+	stream := root.OutStream("archive").Name
+	if err := f.Seal(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		f.publish(t, spans(t, "shop", 3))
+	}
+	f.settle(t)
+	if tempo, archive := len(f.out(t, "tempo")), len(f.out(t, "archive")); tempo != 11 || archive != 1 {
+		t.Errorf("%d messages for tempo, %d for archive", tempo, archive)
+	}
+	if n := f.counter("busbar_router_unstored_records_total", "destination", "archive"); n != 30 || f.counter("busbar_dropped_records_total", "reason", "unstored") != 30 {
+		t.Errorf("%v records are counted, want 30", n)
+	}
+	f.server.DeleteStream(t, stream)
+	bustest.Eventually(t, "archive gets its share again", func() bool {
+		f.publish(t, spans(t, "shop", 1))
+		f.settle(t)
+		_, err := f.Stream(t.Context(), stream)
+		return err == nil && len(f.out(t, "archive")) > 0
 	})
 }
 

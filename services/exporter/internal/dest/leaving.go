@@ -40,7 +40,7 @@ type mark struct {
 }
 
 // remove has those leave that are not wanted any more.
-func (m *Manager) remove(ctx context.Context, g *errgroup.Group, want map[string]Wanted) {
+func (m *Manager) remove(want map[string]Wanted) {
 	for name, r := range m.running {
 		if _, ok := want[name]; ok || r.leaving != nil {
 			continue
@@ -51,7 +51,7 @@ func (m *Manager) remove(ctx context.Context, g *errgroup.Group, want map[string
 			m.leaves(name, r, &leave{until: time.Now().Add(r.wanted.Retention.DrainTimeout)})
 		case configv1.Discard:
 			m.Log.Info("destination removed, what waits for it is discarded", "destination", name)
-			m.discard(ctx, g, name, r)
+			m.leaves(name, r, &leave{until: time.Now()})
 		case configv1.Keep, "":
 			r.stop()
 			<-r.done
@@ -87,11 +87,11 @@ func (m *Manager) sweep(ctx context.Context, g *errgroup.Group) {
 		return
 	}
 	for name, r := range m.running {
-		if r.leaving == nil {
-			continue
+		if r.leaving == nil || !r.leaving.sealed && !m.fleet.unused(name) {
+			continue // a router that refuses the change sends on, and what it sends is taken
 		}
 		if !r.leaving.discard && time.Now().After(r.leaving.until) {
-			m.Log.Warn("destination did not take all that waited in time, the rest is discarded", "destination", name)
+			m.Log.Info("what waits for the removed destination is discarded", "destination", name)
 			m.discard(ctx, g, name, r)
 			continue
 		}
@@ -104,11 +104,8 @@ func (m *Manager) sweep(ctx context.Context, g *errgroup.Group) {
 	}
 }
 
-// end removes the stream of a destination that leaves, if nothing waits in it and nobody uses it.
+// end removes the stream of a destination that leaves and that nobody uses, if nothing waits in it.
 func (m *Manager) end(ctx context.Context, name string, r *running) error {
-	if !r.leaving.sealed && !m.fleet.unused(name) {
-		return nil
-	}
 	stream := m.Root.OutStream(name).Name
 	state, err := m.Bus.Stream(ctx, stream)
 	if errors.Is(err, bus.ErrNotFound) {

@@ -69,7 +69,7 @@ func (m *Manager) Run(ctx context.Context, wanted <-chan map[string]Wanted) erro
 		for {
 			select {
 			case want = <-wanted:
-				m.remove(ctx, g, want)
+				m.remove(want)
 				for _, name := range slices.Sorted(maps.Keys(want)) {
 					m.want(ctx, g, name, want[name])
 				}
