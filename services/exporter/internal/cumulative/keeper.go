@@ -63,9 +63,10 @@ type Keeper struct {
 	reader *bus.Reader
 	made   time.Time // when the stream being read was made
 	unsent bool      // the State has what was not handed on
+	hand   uint64    // messages that were read and are not added, or not handed on
 	behind uint64    // sequence up to which the last owner may have handed on what is read
 	due    struct{ flush, checkpoint, sweep, look time.Time }
-	kept   time.Time // when everything was last kept
+	kept   time.Time   // when everything was last kept
 	gone   atomic.Bool // what was kept has vanished
 	lost   bus.Gap
 	read   uint64 // sequence of the last message
@@ -75,7 +76,7 @@ type Keeper struct {
 type Standing struct {
 	Shards  int
 	Series  int
-	Pending uint64        // messages that were not read
+	Pending uint64        // messages that were not added, or not handed on
 	Lost    uint64        // messages that the stream dropped unread, since the last time; estimated unless all shards are owned
 	Age     time.Duration // since everything was last kept
 }
@@ -188,10 +189,14 @@ func (k *Keeper) step(ctx context.Context, lets chan<- int) error {
 	case errors.Is(err, bus.ErrClosed):
 		return err
 	}
+	k.hand += uint64(len(batch))
 	for _, d := range batch {
 		if err := k.add(ctx, d, lets); err != nil {
 			return err
 		}
+	}
+	if !k.unsent {
+		k.hand = 0
 	}
 	k.chores(ctx, lets)
 	return nil
@@ -294,7 +299,7 @@ func (k *Keeper) flush(ctx context.Context) {
 			return // ctx has ended; whoever comes next hands it on
 		}
 	}
-	k.unsent = false
+	k.unsent, k.hand = false, 0
 	k.due.flush = time.Now().Add(flushEvery)
 }
 
@@ -310,7 +315,7 @@ func (k *Keeper) look(ctx context.Context) {
 	s := Standing{Shards: len(k.owned), Series: k.State.Series(), Age: time.Since(k.kept)}
 	if k.reader != nil {
 		if pending, err := k.reader.Lag(ctx); err == nil {
-			s.Pending = pending
+			s.Pending = pending + k.hand
 		}
 		if at, err := k.Bus.Extent(ctx, k.Root.OutStream(k.Destination).Name); err == nil {
 			lost := k.lost.Lost(bus.Position{First: at.First, Last: at.Last, Delivered: k.read})
@@ -381,6 +386,9 @@ func (k *Keeper) begin() {
 	if k.reader != nil {
 		k.reader.Close()
 		k.reader = nil
+	}
+	if !k.unsent {
+		k.hand = 0
 	}
 	if len(k.owned) == 0 {
 		return

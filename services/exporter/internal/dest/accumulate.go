@@ -63,6 +63,7 @@ type writer struct {
 	keeper  *cumulative.Keeper
 	gate    *gate
 	attempt func(ctx context.Context, md pmetric.Metrics) error
+	logged  time.Time // when a refusal was last logged
 }
 
 // deliver tries until the back end has taken the series, but for those that it will never take, or ctx ends. Every sample is a
@@ -125,7 +126,10 @@ const smallest = 8
 func (w *writer) divide(ctx context.Context, md pmetric.Metrics, points int, cause *otlp.Error) error {
 	if points <= smallest {
 		w.metrics.refused.WithLabelValues(w.name, cause.Reason).Add(float64(points))
-		w.log.Debug("destination refuses samples", "samples", points, "error", cause)
+		if now := time.Now(); now.Sub(w.logged) >= time.Minute { // the rest is counted
+			w.logged = now
+			w.log.Warn("destination refuses samples", "samples", points, "error", cause)
+		}
 		return nil
 	}
 	a, b := halve(md)
