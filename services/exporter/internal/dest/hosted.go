@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ import (
 type hosted struct {
 	name     string // that exporter's; settings are compared, so that they cannot hold its functions
 	declared map[string]any
+	secrets  []string // what references have yielded
 }
 
 func newKafka() exporter       { return &hosted{name: "kafka"} }
@@ -55,7 +57,7 @@ func (h *hosted) check(at report) {
 	texts := h.texts()
 	unknown := func(path string) bool {
 		for p, text := range texts {
-			if hasReference(text) && strings.HasPrefix(p, path) {
+			if rest, ok := strings.CutPrefix(p, path); ok && hasReference(text) && (rest == "" || rest[0] == '.' || rest[0] == '[') {
 				return true
 			}
 		}
@@ -93,12 +95,37 @@ func (h *hosted) resolved(texts map[string]string) exporter {
 func (h *hosted) withTexts(texts map[string]string) hosted {
 	c := *h
 	c.declared, _ = walk(h.declared, "", func(path, text string) string {
-		if resolved, ok := texts[path]; ok {
-			return resolved
+		resolved, ok := texts[path]
+		if !ok {
+			return text
 		}
-		return text
+		if hasReference(text) {
+			c.secrets = append(c.secrets, resolved)
+		}
+		return resolved
 	}).(map[string]any)
+	slices.Sort(c.secrets) // as settings are compared
 	return c
+}
+
+// minSecret is the length from which on a text is looked for in errors: shorter ones would make them unreadable.
+const minSecret = 4
+
+// redacted returns an error without what references have yielded, which an exporter may quote.
+func (h *hosted) redacted(err error) error {
+	text := err.Error()
+	for _, secret := range h.secrets {
+		if len(secret) >= minSecret {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	if e, ok := errors.AsType[*otlp.Error](err); ok {
+		return &otlp.Error{Class: e.Class, After: e.After, Reason: e.Reason, Err: errors.New(text)}
+	}
+	return errors.New(text)
 }
 
 // walk returns a copy of a value out of YAML in which fn has replaced the texts.
@@ -160,7 +187,7 @@ func (h *hosted) start(ctx context.Context, userAgent string, log *slog.Logger) 
 		for _, f := range faults {
 			errs = append(errs, fmt.Errorf("%s: %s", strings.TrimPrefix(f.Path, "."), f.Reason))
 		}
-		return nil, errors.Join(errs...)
+		return nil, h.redacted(errors.Join(errs...))
 	}
 	timeout, err := h.timeout()
 	if err != nil {
@@ -172,7 +199,7 @@ func (h *hosted) start(ctx context.Context, userAgent string, log *slog.Logger) 
 		Version: strings.TrimPrefix(userAgent, contract.UserAgent), Timeout: timeout, Log: log,
 	})
 	if err != nil {
-		return nil, startError(err)
+		return nil, h.redacted(startError(err))
 	}
 	return &hostedSink{exporter: e, log: log}, nil
 }

@@ -45,6 +45,14 @@ func TestReadAccepts(t *testing.T) {
 		"  otlp_grpc: {endpoint: 'unix:///run/otel.sock', compression: none, headers: {a: b}}",
 		"  otlp_grpc: {endpoint: '[::1]:4317'}",
 		"  prometheus: {endpoint: ':9464', namespace: a_b, const_labels: {dc: one}, metric_expiration: 1m, max_series: 10}",
+		"  prometheusremotewrite: {endpoint: 'http://x/api/v1/write', headers: {a: '${env:NOWHERE}'}, target_info: {enabled: false}}",
+		"  prometheus_remote_write: {endpoint: 'http://x/api/v1/write', timeout: 2s, tls: {insecure: true}}",
+		"  kafka: {brokers: ['${env:NOWHERE}:9092'], producer: {compression: '${env:NOWHERE}'}}",
+		"  clickhouse: {endpoint: '${env:NOWHERE}', ttl: 72h}",
+		"  debug: {}",
+		"  file: {path: /x, format: proto, compression: zstd, append: true, create_directory: true, directory_permissions: '0700', rotation: {max_backups: 0}}",
+		"  datadog: {api: {key: '${env:NOWHERE}', site: us3.datadoghq.com}}",
+		"  elasticsearch: {endpoint: 'https://x:9200', api_key: '${env:NOWHERE}'}",
 	} {
 		if _, faults := dest.Read(parse(t, spec)); len(faults) > 0 {
 			t.Errorf("%s:\n%s", spec, lines(faults))
@@ -84,6 +92,23 @@ func TestReadRefuses(t *testing.T) {
 				"d.yaml:8:33: spec.prometheus.const_labels[\"job\"]: label job says where a series comes from\n" +
 				"d.yaml:9:24: spec.prometheus.metric_expiration: want more than 0s, got 0s\n" +
 				"d.yaml:10:17: spec.prometheus.max_series: want at least 1, got 0"},
+		{"hosted, unknown key", "  kafka:\n    brokers: [x]\n    traces: {topics: a}", `d.yaml:7:22: spec.kafka.traces.topics: unknown field (did you mean "topic"? known: encoding, `},
+		{"hosted, type", "  kafka:\n    partition_traces_by_id: maybe", "d.yaml:6:29: spec.kafka.partition_traces_by_id: expected type 'bool', got unconvertible type 'string'"},
+		{"hosted, queue", "  clickhouse:\n    endpoint: tcp://x:9000\n    sending_queue: {}", "d.yaml:7:20: spec.clickhouse.sending_queue: the stream is the queue: "},
+		{"hosted, extension", "  prometheusremotewrite:\n    endpoint: http://x\n    auth: {authenticator: a}", "d.yaml:7:11: spec.prometheusremotewrite.auth: there are no extensions here: "},
+		{"hosted, validation", "  clickhouse: {}", "d.yaml:5:15: spec.clickhouse: endpoint must be specified"},
+		{"hosted, no time", "  kafka:\n    timeout: 0s", "d.yaml:6:14: spec.kafka.timeout: want more than 0s"},
+		{"hosted, a fault beside a reference", "  kafka:\n    brokers: ['${env:X}']\n    broker: x", `d.yaml:7:13: spec.kafka.broker: unknown field (did you mean "brokers"? `},
+		{"file", "  file:\n    format: xml\n    append: false\n    group_by: {}\n    directory_permissions: '0700'",
+			"d.yaml:5:3: spec.file.path: missing: want the path of the file\n" +
+				"d.yaml:6:13: spec.file.format: want json or proto, got \"xml\"\n" +
+				"d.yaml:7:13: spec.file.append: a file is never begun anew: what was acknowledged stays in it; remove append\n" +
+				"d.yaml:8:15: spec.file.group_by: one destination writes one file: let pipelines choose between destinations\n" +
+				"d.yaml:9:28: spec.file.directory_permissions: this needs create_directory: true"},
+		{"Datadog", "  datadog:\n    api: {site: 'https://datadoghq.eu'}\n    hostname: x", "d.yaml:6:5: spec.datadog.api.key: missing: want an API key of Datadog, such as ${env:DD_API_KEY}\n" +
+			`d.yaml:6:17: spec.datadog.api.site: want a site such as datadoghq.com or datadoghq.eu, got "https://datadoghq.eu"` + "\n" +
+			`d.yaml:7:15: spec.datadog.hostname: data is sent as it is: set resource.attributes["host.name"] in a pipeline instead`},
+		{"Elasticsearch", "  elasticsearch:\n    endpoints: [a, b]", "d.yaml:6:16: spec.elasticsearch.endpoints: want one endpoint, that of the server or of what balances between servers: write endpoint"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

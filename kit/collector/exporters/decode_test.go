@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package collector_test
+package exporters_test
 
 import (
 	"strings"
@@ -14,7 +14,6 @@ import (
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
-	type settings = map[string]any
 	for _, tc := range []struct {
 		name     string
 		kind     collector.ExporterKind
