@@ -86,12 +86,12 @@ func attempt(ctx context.Context, timeout time.Duration, export func(ctx context
 
 // rpcCause returns the error in a chain that carries a gRPC status, or err.
 func rpcCause(err error) error {
-	var rpc interface {
+	type rpc interface {
 		error
 		GRPCStatus() *status.Status
 	}
-	if errors.As(err, &rpc) {
-		return rpc
+	if e, ok := errors.AsType[rpc](err); ok {
+		return e
 	}
 	return err
 }

@@ -81,8 +81,7 @@ func fieldsOf(t reflect.Type) fields {
 
 // add takes the fields of a struct in.
 func (f *fields) add(t reflect.Type) {
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		name, options, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
 		of := field.Type
 		for of.Kind() == reflect.Pointer {

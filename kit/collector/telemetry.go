@@ -48,7 +48,7 @@ func (c core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Che
 }
 
 func (c core) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.LogAttrs(context.Background(), level(e.Level), e.Message, attributes(fields)...)
+	c.log.LogAttrs(context.Background(), level(e.Level), e.Message, attributes(fields)...) //nolint:sloglint // the component's words
 	return nil
 }
 
@@ -74,6 +74,7 @@ func level(l zapcore.Level) slog.Level {
 		return slog.LevelInfo
 	case zapcore.WarnLevel:
 		return slog.LevelWarn
+	default:
+		return slog.LevelError
 	}
-	return slog.LevelError
 }
