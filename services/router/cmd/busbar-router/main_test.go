@@ -22,7 +22,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	err := program(t.Context(), []string{"--help"}, func(string) string { return "" }, &out, io.Discard)
-	if !errors.Is(err, flag.ErrHelp) || !strings.Contains(out.String(), "BUSBAR_WORKERS") {
+	if !errors.Is(err, flag.ErrHelp) || !strings.Contains(out.String(), "BUSBAR_WORKERS") || !strings.Contains(out.String(), "BUSBAR_STORE") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }

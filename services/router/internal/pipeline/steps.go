@@ -62,7 +62,7 @@ func depth(w *otlp.Walk, c ottl.Context) *func(*otlp.Cursor) bool {
 // redaction removes secrets.
 type redaction struct{ *redact.Redactor }
 
-func (r redaction) glance(_ context.Context, m Message, e Encoded) (did result, done bool) {
+func (r redaction) glance(_ context.Context, m Message, e Encoded) (did result, done bool) { //nolint:unparam // the same for all
 	data, err := e.Data()
 	return result{}, err == nil && r.Clean(m.Signal, data)
 }

@@ -81,6 +81,14 @@ func BenchmarkFilter(b *testing.B) {
 	benchmark(b, "a", `to: [tempo], steps: [{filter: 'span.attributes["http.route"] == "/healthz"'}]`)
 }
 
+func BenchmarkLimit(b *testing.B) {
+	benchmark(b, "a", `to: [tempo], steps: [{limit: {records: 1e9, bytes: 1TiB}}]`)
+}
+
+func BenchmarkHosted(b *testing.B) {
+	benchmark(b, "a", `to: [tempo], steps: [{attributes: {actions: [{key: team, action: insert, value: checkout}]}}]`)
+}
+
 func BenchmarkSample(b *testing.B) {
 	benchmark(b, "a", `to: [tempo], signals: [traces], steps: [{sample: {ratio: 0.2, keepErrors: true, keepSlowerThan: 500ms}}]`)
 }

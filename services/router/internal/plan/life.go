@@ -14,7 +14,7 @@ import (
 
 // life is when the hosted processors of a plan are at work: from Start until the plan is retired and nobody uses it any more.
 type life struct {
-	hosted []*collector.Processor
+	hosted components
 	users  atomic.Int64 // and one more until it is retired
 }
 
@@ -25,7 +25,7 @@ const endTimeout = 5 * time.Second
 func (l *life) Start(ctx context.Context) error {
 	for i, p := range l.hosted {
 		if err := p.Start(ctx); err != nil {
-			return errors.Join(fmt.Errorf("start processor: %w", err), end(l.hosted[:i]))
+			return errors.Join(fmt.Errorf("start processor: %w", err), l.hosted[:i].Shutdown())
 		}
 	}
 	l.users.Store(1)
@@ -50,13 +50,16 @@ func (l *life) Leave() error {
 	if l.users.Add(-1) > 0 {
 		return nil
 	}
-	return end(l.hosted)
+	return l.hosted.Shutdown()
 }
 
 // Retire has the plan end when its last use does.
 func (l *life) Retire() error { return l.Leave() }
 
-func end(hosted []*collector.Processor) error {
+type components []*collector.Processor
+
+// Shutdown ends them all.
+func (hosted components) Shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	var errs []error

@@ -136,6 +136,33 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
+// A sign is in every text that its glob matches, wherever and in whatever case it is.
+func TestSigns(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		glob, text string
+		in         bool
+	}{
+		{"password", "x\x08passWORD\x12", true},
+		{"password", "PASSWORD", true},
+		{"password", "passwor", false},
+		{"password", "assword", false},
+		{"*.secret", "Secret", true},
+		{"user.password", "\x04user\x08password", true},
+		{"*", "", true},
+		{"?", "a", true},
+		{"a-1", "A-1", true},
+		{"1*22", "x22", true},
+		{"über", "ÜBER", false}, // only a to z
+		{"über", "über", true},
+		{"aaab", "aaaab", true},
+	} {
+		if got := newSign(test.glob).in(test.text); got != test.in {
+			t.Errorf("%s in %q: %v", test.glob, test.text, got)
+		}
+	}
+}
+
 func finders() map[string]finder {
 	return map[string]finder{
 		kindCard:   {kindCard, mayHaveCards, cards},

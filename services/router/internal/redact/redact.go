@@ -8,7 +8,6 @@ package redact
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	"github.com/busbar/busbar/services/router/internal/glob"
@@ -61,8 +60,9 @@ func New(spec *configv1.Redact, report Report) *Redactor {
 		r.finders = append(r.finders, finder{kindCard, mayHaveCards, cards})
 	}
 	r.keys.hide = globs(spec.GetKeys(), ".keys", report)
+	r.keys.compile()
 	r.keys.allow = globs(spec.GetAllow(), ".allow", report)
-	if len(r.finders)+len(r.keys.hide) == 0 {
+	if len(r.finders)+len(r.keys.hide)+len(spec.GetPatterns()) == 0 {
 		report("", 0, "nothing to redact: set one of creditCards, emails, bearerTokens, patterns, keys")
 	}
 	return r
@@ -97,7 +97,7 @@ func globs(texts []string, path string, report Report) []string {
 		if err != nil {
 			report(fmt.Sprintf("%s[%d]", path, i), 0, "%v", err)
 		}
-		folded = append(folded, strings.ToLower(text))
+		folded = append(folded, fold(text))
 	}
 	return folded
 }
