@@ -6,6 +6,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -35,13 +36,14 @@ type Admin struct {
 
 	mu     sync.Mutex
 	checks map[string]func() error
+	pages  map[string]func() any
 }
 
 // New returns an Admin with the metrics of the Go runtime and of the process, and without a port.
 func New() *Admin {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &Admin{registry: registry, drops: metric.NewDrops(registry), checks: make(map[string]func() error)}
+	return &Admin{registry: registry, drops: metric.NewDrops(registry), checks: make(map[string]func() error), pages: make(map[string]func() any)}
 }
 
 // Registerer takes the metrics of the process.
@@ -64,6 +66,32 @@ func (a *Admin) Check(name string, check func() error) (remove func()) {
 		defer a.mu.Unlock()
 		delete(a.checks, name)
 	}
+}
+
+// Show has /name answer with what page returns, as JSON. The function returned removes it.
+func (a *Admin) Show(name string, page func() any) (remove func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pages[name] = page
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.pages, name)
+	}
+}
+
+func (a *Admin) page(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	page := a.pages[r.PathValue("page")]
+	a.mu.Unlock()
+	if page == nil {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(page()) // to whoever is still there
 }
 
 // process is the name of the check that Open adds.
@@ -95,6 +123,7 @@ func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", a.readyz)
+	mux.HandleFunc("GET /{page}", a.page)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

@@ -5,6 +5,9 @@ package bus
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Position is how far a durable consumer has come in its stream. Messages are named by their sequence in the stream.
@@ -13,6 +16,7 @@ type Position struct {
 	Delivered   uint64 // newest message that was delivered to anyone
 	Pending     uint64 // how many are stored and not delivered
 	Unacked     int    // how many are delivered and not acknowledged
+	Acked       uint64 // up to which all are acknowledged
 }
 
 // Position asks the server where a consumer is. Messages between Delivered and First are lost to it: the stream has dropped
@@ -33,8 +37,23 @@ func (b *Bus) Position(ctx context.Context, stream, durable string) (Position, e
 	info := c.CachedInfo()
 	return Position{
 		First: state.FirstSeq, Last: state.LastSeq,
-		Delivered: info.Delivered.Stream, Pending: info.NumPending, Unacked: info.NumAckPending,
+		Delivered: info.Delivered.Stream, Pending: info.NumPending, Unacked: info.NumAckPending, Acked: info.AckFloor.Stream,
 	}, nil
+}
+
+// Oldest returns when the oldest message was stored that is not acknowledged for sure; zero if nobody knows.
+func (b *Bus) Oldest(ctx context.Context, stream string, at Position) time.Time {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return time.Time{}
+	}
+	m, err := s.GetMsg(ctx, max(at.Acked+1, at.First), jetstream.WithGetMsgSubject(">"))
+	if err != nil {
+		return time.Time{}
+	}
+	return m.Time
 }
 
 // Gap counts messages that a stream dropped before a consumer was given them. A stream says which messages it has, not what

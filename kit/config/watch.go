@@ -29,6 +29,7 @@ type Watcher struct {
 
 	Log     *slog.Logger          // nil: slog.Default()
 	Metrics prometheus.Registerer // nil: none
+	Refusal *Refusal              // remembers why the last change was refused; nil: nobody asks
 }
 
 // Watch is [Watcher.Run] that logs to slog.Default() and counts nothing.
@@ -121,6 +122,7 @@ func (f *follower) fingerprint(sources []Source, faults Faults) (sum [sha256.Siz
 // report tells how a try went.
 func (f *follower) report(err error) {
 	log := cmp.Or(f.Log, slog.Default())
+	f.Refusal.note(err)
 	if err == nil {
 		f.reloads.WithLabelValues("applied").Inc()
 		f.refused.Set(0)

@@ -114,6 +114,7 @@ type enricher struct {
 	encoders sync.Pool     // of *otlp.Encoder, one for each worker at work
 	ready    chan struct{} // closed when the resources are in force
 	start    sync.Once     // closes it
+	refusal  config.Refusal
 }
 
 func newEnricher(cfg Config) *enricher {
@@ -145,7 +146,7 @@ func (e *enricher) watch(ctx context.Context) error {
 		e.routes.Use(next)
 		e.start.Do(func() { close(e.ready) })
 	}
-	w := config.Watcher{Paths: e.Paths, Kinds: configv1.Kinds(), Check: check, Apply: apply, Log: e.Log, Metrics: e.Bus.Metrics}
+	w := config.Watcher{Paths: e.Paths, Kinds: configv1.Kinds(), Check: check, Apply: apply, Log: e.Log, Metrics: e.Bus.Metrics, Refusal: &e.refusal}
 	return w.Run(ctx)
 }
 

@@ -84,18 +84,22 @@ func Run(ctx context.Context, cfg Config) error {
 	manager := &dest.Manager{
 		Bus: b, Root: cfg.Root, Instance: cfg.Instance, UserAgent: contract.UserAgent + run.Version(), Log: log, Metrics: dest.NewMetrics(cfg.Bus.Metrics), Interval: cfg.Heartbeat,
 	}
+	if cfg.Admin != nil {
+		defer cfg.Admin.Show("destinations", func() any { return manager.Statuses() })()
+	}
+	refusal := new(config.Refusal)
 	wanted := make(chan map[string]dest.Wanted)
 	var g run.Group
 	g.Add("destinations", func(ctx context.Context) error { return manager.Run(ctx, wanted) })
-	g.Add("resources", func(ctx context.Context) error { return cfg.watch(ctx, log, cfg.Bus.Metrics, wanted) })
+	g.Add("resources", func(ctx context.Context) error { return cfg.watch(ctx, log, cfg.Bus.Metrics, refusal, wanted) })
 	g.Add("heartbeat", func(ctx context.Context) error {
-		return b.Beat(ctx, cfg.Root.Beat(service, cfg.Instance), cfg.Heartbeat, cfg.beat(manager, time.Now()))
+		return b.Beat(ctx, cfg.Root.Beat(service, cfg.Instance), cfg.Heartbeat, cfg.beat(manager, refusal, time.Now()))
 	})
 	return g.Run(ctx)
 }
 
 // watch says which destinations are wanted, now and after each change of the resources.
-func (c Config) watch(ctx context.Context, log *slog.Logger, reg prometheus.Registerer, wanted chan<- map[string]dest.Wanted) error {
+func (c Config) watch(ctx context.Context, log *slog.Logger, reg prometheus.Registerer, refusal *config.Refusal, wanted chan<- map[string]dest.Wanted) error {
 	apply := func(set *config.Set) {
 		select {
 		case wanted <- c.wanted(set):
@@ -107,7 +111,7 @@ func (c Config) watch(ctx context.Context, log *slog.Logger, reg prometheus.Regi
 		<-ctx.Done()
 		return nil
 	}
-	w := &config.Watcher{Paths: c.Paths, Kinds: configv1.Kinds(), Check: c.check, Apply: apply, Log: log, Metrics: reg}
+	w := &config.Watcher{Paths: c.Paths, Kinds: configv1.Kinds(), Check: c.check, Apply: apply, Log: log, Metrics: reg, Refusal: refusal}
 	return w.Run(ctx)
 }
 
@@ -131,15 +135,28 @@ func retention(r *config.Resource, report func(path, reason string)) configv1.Re
 }
 
 // beat returns what makes the payload of a heartbeat.
-func (c Config) beat(m *dest.Manager, started time.Time) func() []byte {
+func (c Config) beat(m *dest.Manager, refusal *config.Refusal, started time.Time) func() []byte {
 	b := fleetv1.Beacon{Service: service, Instance: c.Instance, Node: c.Node, Version: run.Version(), Started: started}
 	return func() []byte {
 		return b.Payload(func(h *fleetv1.Heartbeat) {
 			h.Degraded, h.Dropped, h.Facts = m.Degraded(), m.Metrics.Losses(), map[string]string{}
 			h.Destinations = m.Names()
-			for name, phase := range m.Phases() {
-				h.Facts["destination."+name] = string(phase)
+			h.Degraded = append(h.Degraded, refusal.Degraded()...)
+			for _, s := range m.Statuses() {
+				h.Facts["destination."+s.Name] = string(s.State)
+				h.States = append(h.States, &fleetv1.DestinationState{
+					Name: s.Name, State: string(s.State), SinceUnixNano: nanoseconds(s.Since), Cause: s.Cause,
+					PendingMessages: s.Pending, OldestUnixNano: nanoseconds(s.Oldest), Leaving: s.Leaving,
+				})
 			}
 		})
 	}
+}
+
+// nanoseconds is a time as heartbeats have it, 0 for none.
+func nanoseconds(t *time.Time) uint64 {
+	if t == nil {
+		return 0
+	}
+	return uint64(t.UnixNano()) //nolint:gosec // after 1970
 }

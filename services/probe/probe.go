@@ -78,6 +78,7 @@ type probe struct {
 	agent     *agent.Agent
 	hooks     *hook.Hooks
 	observing atomic.Bool
+	refusal   config.Refusal
 }
 
 // observe runs the parts that need each other.
@@ -127,7 +128,7 @@ func (p *probe) watch(ctx context.Context) error {
 			return faults
 		},
 		Apply: func(*config.Set) { p.agent.Select(next) },
-		Log:   p.log, Metrics: p.metrics,
+		Log:   p.log, Metrics: p.metrics, Refusal: &p.refusal,
 	}
 	return w.Run(ctx)
 }
@@ -149,7 +150,7 @@ func (p *probe) beat(ctx context.Context) error {
 	return p.bus.Beat(ctx, p.Root.Beat(Service, p.Node), fleetv1.Interval, func() []byte {
 		return b.Payload(func(h *fleetv1.Heartbeat) {
 			s := p.agent.Status()
-			h.Dropped, h.Degraded = s.Dropped, p.kern.Degraded()
+			h.Dropped, h.Degraded = s.Dropped, append(p.kern.Degraded(), p.refusal.Degraded()...)
 			h.Facts = map[string]string{
 				"run":                   p.run,
 				"tier":                  p.kern.Tier(),

@@ -47,6 +47,7 @@ func (r *router) degraded() (reasons []string) {
 	if missing := r.missing.Load(); missing != nil {
 		reasons = append(reasons, *missing)
 	}
+	reasons = append(reasons, r.refusal.Degraded()...)
 	reasons = append(reasons, r.absent.reasons()...)
 	if err := r.limiter.Away(); err != nil {
 		reasons = append(reasons, fmt.Sprintf("store does not answer, limits hold for each replica: %v", err))

@@ -139,6 +139,7 @@ type router struct {
 	advancing sync.Mutex
 
 	absent  *absence
+	refusal config.Refusal
 	missing atomic.Pointer[string] // why streams of destinations could not be made; nil if they could
 }
 
@@ -155,6 +156,7 @@ func (r *router) watch(ctx context.Context) error {
 		Apply:   func(*config.Set) { r.apply(ctx, next) },
 		Log:     r.Log,
 		Metrics: r.Bus.Metrics,
+		Refusal: &r.refusal,
 	}
 	return w.Run(ctx)
 }

@@ -43,7 +43,9 @@ type Heartbeat struct {
 	// Facts of the service: "tier": "btf", "processes": "42", ...
 	Facts map[string]string `protobuf:"bytes,9,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Destinations that a router sends to, or an exporter serves, because somebody declares them.
-	Destinations  []string `protobuf:"bytes,10,rep,name=destinations,proto3" json:"destinations,omitempty"`
+	Destinations []string `protobuf:"bytes,10,rep,name=destinations,proto3" json:"destinations,omitempty"`
+	// How the destinations of an exporter do, in the order of names.
+	States        []*DestinationState `protobuf:"bytes,11,rep,name=states,proto3" json:"states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,11 +150,116 @@ func (x *Heartbeat) GetDestinations() []string {
 	return nil
 }
 
+func (x *Heartbeat) GetStates() []*DestinationState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+// DestinationState is how a destination does.
+type DestinationState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// ok, retrying, refusing, misconfigured, full.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Since when it is not ok; zero when it is.
+	SinceUnixNano uint64 `protobuf:"fixed64,3,opt,name=since_unix_nano,json=sinceUnixNano,proto3" json:"since_unix_nano,omitempty"`
+	// Why, in words for an operator.
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Messages that wait for it, and when the oldest of them was stored; zero when unknown.
+	PendingMessages uint64 `protobuf:"varint,5,opt,name=pending_messages,json=pendingMessages,proto3" json:"pending_messages,omitempty"`
+	OldestUnixNano  uint64 `protobuf:"fixed64,6,opt,name=oldest_unix_nano,json=oldestUnixNano,proto3" json:"oldest_unix_nano,omitempty"`
+	// It is no longer declared, and its stream is about to go.
+	Leaving       bool `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DestinationState) Reset() {
+	*x = DestinationState{}
+	mi := &file_fleet_v1_fleet_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DestinationState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DestinationState) ProtoMessage() {}
+
+func (x *DestinationState) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_fleet_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DestinationState.ProtoReflect.Descriptor instead.
+func (*DestinationState) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_fleet_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DestinationState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DestinationState) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DestinationState) GetSinceUnixNano() uint64 {
+	if x != nil {
+		return x.SinceUnixNano
+	}
+	return 0
+}
+
+func (x *DestinationState) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *DestinationState) GetPendingMessages() uint64 {
+	if x != nil {
+		return x.PendingMessages
+	}
+	return 0
+}
+
+func (x *DestinationState) GetOldestUnixNano() uint64 {
+	if x != nil {
+		return x.OldestUnixNano
+	}
+	return 0
+}
+
+func (x *DestinationState) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
 var File_fleet_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x14fleet/v1/fleet.proto\x12\x0fbusbar.fleet.v1\"\xf7\x03\n" +
+	"\x14fleet/v1/fleet.proto\x12\x0fbusbar.fleet.v1\"\xb2\x04\n" +
 	"\tHeartbeat\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x12\n" +
@@ -164,14 +271,23 @@ const file_fleet_v1_fleet_proto_rawDesc = "" +
 	"\adropped\x18\b \x03(\v2'.busbar.fleet.v1.Heartbeat.DroppedEntryR\adropped\x12;\n" +
 	"\x05facts\x18\t \x03(\v2%.busbar.fleet.v1.Heartbeat.FactsEntryR\x05facts\x12\"\n" +
 	"\fdestinations\x18\n" +
-	" \x03(\tR\fdestinations\x1a:\n" +
+	" \x03(\tR\fdestinations\x129\n" +
+	"\x06states\x18\v \x03(\v2!.busbar.fleet.v1.DestinationStateR\x06states\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a8\n" +
 	"\n" +
 	"FactsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B4Z2github.com/busbar/busbar/contract/fleet/v1;fleetv1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe9\x01\n" +
+	"\x10DestinationState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12&\n" +
+	"\x0fsince_unix_nano\x18\x03 \x01(\x06R\rsinceUnixNano\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12)\n" +
+	"\x10pending_messages\x18\x05 \x01(\x04R\x0fpendingMessages\x12(\n" +
+	"\x10oldest_unix_nano\x18\x06 \x01(\x06R\x0eoldestUnixNano\x12\x18\n" +
+	"\aleaving\x18\a \x01(\bR\aleavingB4Z2github.com/busbar/busbar/contract/fleet/v1;fleetv1b\x06proto3"
 
 var (
 	file_fleet_v1_fleet_proto_rawDescOnce sync.Once
@@ -185,20 +301,22 @@ func file_fleet_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_fleet_v1_fleet_proto_rawDescData
 }
 
-var file_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_fleet_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_fleet_v1_fleet_proto_goTypes = []any{
-	(*Heartbeat)(nil), // 0: busbar.fleet.v1.Heartbeat
-	nil,               // 1: busbar.fleet.v1.Heartbeat.DroppedEntry
-	nil,               // 2: busbar.fleet.v1.Heartbeat.FactsEntry
+	(*Heartbeat)(nil),        // 0: busbar.fleet.v1.Heartbeat
+	(*DestinationState)(nil), // 1: busbar.fleet.v1.DestinationState
+	nil,                      // 2: busbar.fleet.v1.Heartbeat.DroppedEntry
+	nil,                      // 3: busbar.fleet.v1.Heartbeat.FactsEntry
 }
 var file_fleet_v1_fleet_proto_depIdxs = []int32{
-	1, // 0: busbar.fleet.v1.Heartbeat.dropped:type_name -> busbar.fleet.v1.Heartbeat.DroppedEntry
-	2, // 1: busbar.fleet.v1.Heartbeat.facts:type_name -> busbar.fleet.v1.Heartbeat.FactsEntry
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2, // 0: busbar.fleet.v1.Heartbeat.dropped:type_name -> busbar.fleet.v1.Heartbeat.DroppedEntry
+	3, // 1: busbar.fleet.v1.Heartbeat.facts:type_name -> busbar.fleet.v1.Heartbeat.FactsEntry
+	1, // 2: busbar.fleet.v1.Heartbeat.states:type_name -> busbar.fleet.v1.DestinationState
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_fleet_proto_init() }
@@ -212,7 +330,7 @@ func file_fleet_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_fleet_proto_rawDesc), len(file_fleet_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -48,7 +48,7 @@ func (d *destination) accumulate(ctx context.Context, to accumulator) error {
 
 // stands shows how an accumulation stands.
 func (d *destination) stands(s cumulative.Standing, b *backlog) {
-	d.state.sees(s.Pending)
+	d.state.sees(s.Pending, time.Time{}, s.Lost > 0)
 	d.metrics.pending.WithLabelValues(d.name).Set(float64(s.Pending))
 	d.metrics.waiting.WithLabelValues(d.name).Set(float64(b.inside(s.Pending)))
 	d.metrics.drop(d.name, reasonExpired, b.inside(s.Lost))

@@ -20,6 +20,7 @@ const lookEvery = 5 * time.Second
 type backlog struct {
 	messages, records atomic.Int64 // that were delivered to this process
 	gap               bus.Gap
+	first             uint64 // oldest message of the stream when it was last looked at; 0 before
 }
 
 // saw notes a message with that many records.
@@ -52,11 +53,23 @@ func (b *backlog) look(ctx context.Context, d *destination) {
 	// An error is that of a bus that is away, which says so itself, or of a consumer that is about to be made.
 	if at, err := d.bus.Position(ctx, d.root.OutStream(d.name).Name, durable); err == nil {
 		waiting := at.Pending + uint64(max(0, at.Unacked)) //nolint:gosec // not negative
-		d.state.sees(waiting)
 		d.metrics.pending.WithLabelValues(d.name).Set(float64(waiting))
 		d.metrics.waiting.WithLabelValues(d.name).Set(float64(b.inside(waiting)))
-		d.metrics.drop(d.name, reasonExpired, b.inside(b.gap.Lost(at)))
+		lost := b.gap.Lost(at)
+		d.metrics.drop(d.name, reasonExpired, b.inside(lost))
+		var oldest time.Time
+		if waiting > 0 {
+			oldest = d.bus.Oldest(ctx, d.root.OutStream(d.name).Name, at)
+		}
+		d.state.sees(waiting, oldest, lost > 0 || b.eaten(at))
 	}
+}
+
+// eaten tells whether the stream has dropped some that were not acknowledged since it was last asked, delivered or not.
+func (b *backlog) eaten(at bus.Position) bool {
+	before := b.first
+	b.first = at.First
+	return before > 0 && at.First > before && at.First > at.Acked+1
 }
 
 // inside estimates how many records so many messages have.

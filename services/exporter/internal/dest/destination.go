@@ -50,6 +50,7 @@ type destination struct {
 	log       *slog.Logger
 	metrics   *Metrics
 	state     *state
+	stubborn  *stubborn // of the present consumer
 }
 
 // errOpen marks the error of a destination that could not be opened.
@@ -135,6 +136,7 @@ func (d *destination) clear(ctx context.Context) error {
 // consume hands messages to the sink until ctx ends.
 func (d *destination) consume(ctx context.Context, to taker) error {
 	gate, backlog := newGate(), new(backlog)
+	d.stubborn = newStubborn()
 	spec := bus.ConsumerSpec{
 		Stream: d.root.OutStream(d.name).Name, Durable: durable, Stage: stage,
 		Workers: d.workers(to), AckWait: ackWait, MaxAckPending: maxAckPending, DrainTimeout: drain,
@@ -202,6 +204,7 @@ func (d *destination) deliver(attempt, running context.Context, g *gate, to take
 	}
 	p.succeed()
 	d.state.ok()
+	d.stubborn.succeeded(m.Sequence)
 	d.metrics.attempts.WithLabelValues(d.name, "ok").Inc()
 	d.took(m.Items(), r.Signal, left)
 	return nil
@@ -258,6 +261,9 @@ func (d *destination) failed(attempt context.Context, p pass, m *bus.Delivery, e
 	}
 	wait := p.fail(e.Class, e.After)
 	d.state.fails(phaseOf(e.Class), e)
+	if e.Class != otlp.Throttled && d.stubborn.failed(m.Sequence) {
+		return bus.Permanent(reasonUnavailable, fmt.Errorf("the destination has taken others between %d attempts: %w", m.Attempt, e))
+	}
 	repeat := min(firstRepeat<<min(m.Attempt-1, 8), maxRepeat)
 	return bus.Throttled(max(wait, repeat), e)
 }

@@ -182,13 +182,15 @@ func (m *Manager) Names() []string {
 	return names
 }
 
-// Phases returns how each destination does, by name.
-func (m *Manager) Phases() map[string]Phase {
+// Statuses returns how each destination does, in the order of names.
+func (m *Manager) Statuses() []Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make(map[string]Phase, len(m.running))
-	for name, r := range m.running {
-		out[name] = r.state.get()
+	all := make([]Status, 0, len(m.running))
+	for _, name := range slices.Sorted(maps.Keys(m.running)) {
+		s := m.running[name].state.status()
+		s.Leaving = m.running[name].leaving != nil
+		all = append(all, s)
 	}
-	return out
+	return all
 }

@@ -38,7 +38,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return &Metrics{
 		state: metric.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "busbar_destination_state",
-			Help: "1 for the state that the destination is in: ok, retrying, refusing or misconfigured.",
+			Help: "1 for the state that the destination is in: ok, retrying, refusing, full or misconfigured.",
 		}, []string{"destination", "state"})),
 		attempts: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "busbar_destination_attempts_total",

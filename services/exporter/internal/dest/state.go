@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,11 +21,12 @@ const (
 	OK            Phase = "ok"
 	Retrying      Phase = "retrying"      // the back end does not answer, fails, or asks to wait
 	Refusing      Phase = "refusing"      // it answers that it does not want us: credentials, address, permission
+	Full          Phase = "full"          // its stream is at its limit, and drops the oldest of what it has not taken
 	Misconfigured Phase = "misconfigured" // it cannot even be tried: a secret, a certificate, a port
 )
 
 // phases lists them all.
-func phases() []Phase { return []Phase{OK, Retrying, Refusing, Misconfigured} }
+func phases() []Phase { return []Phase{OK, Retrying, Refusing, Full, Misconfigured} }
 
 // state is the phase of one destination, with its story.
 type state struct {
@@ -39,6 +41,9 @@ type state struct {
 
 	pending uint64    // messages that wait, as last seen
 	seen    time.Time // when that was
+	oldest  time.Time // when the oldest of them was stored, if known
+	dropped time.Time // when the stream was last seen to drop some
+	full    time.Time // since when it does so; zero if it does not
 
 	told   bool      // the present trouble was logged
 	quiet  time.Time // none is logged before
@@ -66,7 +71,7 @@ func (s *state) ok() {
 		s.log.Info("destination works again", "was", string(s.phase), "for", time.Since(s.since).Round(time.Millisecond))
 	}
 	s.phase, s.cause, s.told = OK, "", false
-	s.metrics.phase(s.name, OK)
+	s.show()
 }
 
 // fails notes why the back end does not work now.
@@ -81,7 +86,7 @@ func (s *state) fails(phase Phase, err error) {
 	if s.phase != phase {
 		s.phase, s.told = phase, false
 		s.untold++
-		s.metrics.phase(s.name, phase)
+		s.show()
 	}
 	if s.told || now.Before(s.quiet) {
 		return
@@ -96,12 +101,39 @@ func (s *state) fails(phase Phase, err error) {
 
 // degraded tells an operator what does not work, "" if all is well.
 func (s *state) degraded() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase == OK {
+	at := s.status()
+	if at.State == OK {
 		return ""
 	}
-	return fmt.Sprintf("destination %s: %s since %s: %s", s.name, s.phase, s.since.UTC().Format(time.RFC3339), s.cause)
+	return fmt.Sprintf("destination %s: %s since %s: %s", s.name, at.State, at.Since.UTC().Format(time.RFC3339), at.Cause)
+}
+
+// Status is how a destination does, for people and programs.
+type Status struct {
+	Name    string     `json:"name"`
+	State   Phase      `json:"state"`
+	Since   *time.Time `json:"since,omitempty"` // nil while it is ok
+	Cause   string     `json:"cause,omitempty"`
+	Pending uint64     `json:"pendingMessages"`
+	Oldest  *time.Time `json:"oldest,omitempty"` // when the oldest of them was stored, if known
+	Leaving bool       `json:"leaving,omitempty"`
+}
+
+func (s *state) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := Status{Name: s.name, State: s.phase, Pending: s.pending}
+	if since := s.since.UTC(); s.phase != OK {
+		at.Since, at.Cause = &since, s.cause
+	}
+	if oldest := s.oldest.UTC(); !s.oldest.IsZero() && s.pending > 0 {
+		at.Oldest = &oldest
+	}
+	if since := s.full.UTC(); !s.full.IsZero() {
+		at.State, at.Since = Full, &since
+		at.Cause = strings.TrimSuffix("its stream is at its limit and drops the oldest messages; "+s.cause, "; ")
+	}
+	return at
 }
 
 // phaseOf is the phase that a failed attempt tells of.
@@ -126,11 +158,36 @@ func (s *state) get() Phase {
 	return s.phase
 }
 
-// sees notes how many messages wait.
-func (s *state) sees(pending uint64) {
+// fullFor is how long a stream counts as full after it has dropped something.
+const fullFor = 4 * lookEvery
+
+// sees notes how many messages wait, since when, and whether the stream has dropped some since the last time.
+func (s *state) sees(pending uint64, oldest time.Time, dropped bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pending, s.seen = pending, time.Now()
+	now := time.Now()
+	s.pending, s.oldest, s.seen = pending, oldest, now
+	switch {
+	case dropped && s.full.IsZero():
+		s.full, s.dropped = now, now
+		s.log.Warn("destination loses what it has not taken: its stream is at its limit")
+	case dropped:
+		s.dropped = now
+	case !s.full.IsZero() && now.Sub(s.dropped) > fullFor:
+		s.full = time.Time{}
+	default:
+		return
+	}
+	s.show()
+}
+
+// show puts the state in the metrics.
+func (s *state) show() {
+	if s.full.IsZero() {
+		s.metrics.phase(s.name, s.phase)
+	} else {
+		s.metrics.phase(s.name, Full)
+	}
 }
 
 // waits returns how many messages wait, and when that was seen.
