@@ -100,6 +100,9 @@ func (r *Reader) Created() time.Time { return r.created }
 // Pending is how many messages were stored behind the newest one that Next returned, or at the beginning, when last heard of.
 func (r *Reader) Pending() uint64 { return r.pending }
 
+// CaughtUp tells whether Next has returned all that was stored at some time since the reader began.
+func (r *Reader) CaughtUp() bool { return r.consumer != "" && r.pending == 0 }
+
 // Lag asks the server how many messages are stored behind the newest one that Next returned.
 func (r *Reader) Lag(ctx context.Context) (uint64, error) {
 	if r.consumer == "" {

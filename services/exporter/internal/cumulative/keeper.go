@@ -65,6 +65,7 @@ type Keeper struct {
 	unsent bool      // the State has what was not handed on
 	hand   uint64    // messages that were read and are not added, or not handed on
 	behind uint64    // sequence up to which the last owner may have handed on what is read
+	unseen uint64    // sequence up to which the last owner may have shown what is read; 0: all is shown
 	due    struct{ flush, checkpoint, sweep, look time.Time }
 	kept   time.Time   // when everything was last kept
 	gone   atomic.Bool // what was kept has vanished
@@ -198,8 +199,17 @@ func (k *Keeper) step(ctx context.Context, lets chan<- int) error {
 	if !k.unsent {
 		k.hand = 0
 	}
+	k.reveal()
 	k.chores(ctx, lets)
 	return nil
+}
+
+// reveal has shards shown when all is read that their last owners may have shown.
+func (k *Keeper) reveal() {
+	if k.unseen > 0 && (k.read >= k.unseen || k.reader.CaughtUp()) {
+		k.State.Reveal()
+		k.unseen = 0
+	}
 }
 
 // chores does what is due.
@@ -371,6 +381,10 @@ func (k *Keeper) take(ctx context.Context, shard int) bool {
 			k.owned[shard] = &ownedShard{sealed: s, horizon: s.at.GetHorizon()}
 			if horizon := min(s.at.GetHorizon(), at.Last); k.Deliver != nil && horizon > s.at.GetPosition() {
 				k.behind = max(k.behind, horizon)
+			}
+			if k.Deliver == nil && at.Last > s.at.GetPosition() {
+				k.State.Hide(shard)
+				k.unseen = max(k.unseen, at.Last)
 			}
 			return true
 		}

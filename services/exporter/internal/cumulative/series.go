@@ -53,6 +53,7 @@ type Resource struct {
 	Identity   Attributes // what tells it from others
 	Attributes Attributes // all that it was last seen with
 
+	shard   *shard
 	number  uint32
 	hash    uint64
 	touched int64 // Unix time in nanoseconds, by the clock of the stream

@@ -99,6 +99,7 @@ type shard struct {
 	parts     [Parts]part
 	resources map[string]*Resource // by identity
 	recent    recent
+	hidden    bool // its last owner may have shown what is still to be read
 }
 
 // part is the unit of a checkpoint.
@@ -144,6 +145,26 @@ func (a *State) own(number int, position uint64) *shard {
 	}
 	a.shards[number] = s
 	return s
+}
+
+// Hide has Look pass a shard over: its counters would be seen to go down.
+func (a *State) Hide(number int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.shards[number]; s != nil {
+		s.hidden = true
+	}
+}
+
+// Reveal undoes Hide for all shards.
+func (a *State) Reveal() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.shards {
+		if s != nil {
+			s.hidden = false
+		}
+	}
 }
 
 // Disown forgets a shard.
@@ -266,7 +287,7 @@ func (b *batch) findResource(attributes pcommon.Map) *Resource {
 
 func (a *State) newResource(s *shard, identity Attributes) *Resource {
 	a.numbers++
-	r := &Resource{Identity: identity, number: a.numbers, hash: xxhash.Sum64String(string(identity))}
+	r := &Resource{Identity: identity, shard: s, number: a.numbers, hash: xxhash.Sum64String(string(identity))}
 	s.resources[string(identity)] = r
 	a.live++ // what describes it is a series too
 	return r
@@ -392,7 +413,7 @@ func (a *State) Series() int {
 }
 
 // Look calls metric with each metric and its series as they came, and resource with each resource, unless nothing was added to
-// them for Options.Expiration. What they are called with must not be kept.
+// them for Options.Expiration or they are hidden. What they are called with must not be kept.
 func (a *State) Look(metric func(*Metric, iter.Seq[*Series]), resource func(*Resource)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -400,14 +421,14 @@ func (a *State) Look(metric func(*Metric, iter.Seq[*Series]), resource func(*Res
 	for _, m := range a.metrics {
 		metric(m, func(yield func(*Series) bool) {
 			for _, s := range m.order {
-				if s.shown && !a.stale(s.touched, now) && !yield(s) {
+				if s.shown && !s.Resource.shard.hidden && !a.stale(s.touched, now) && !yield(s) {
 					return
 				}
 			}
 		})
 	}
 	for _, s := range a.shards {
-		if s == nil {
+		if s == nil || s.hidden {
 			continue
 		}
 		for _, r := range s.resources {
