@@ -10,9 +10,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,10 +26,11 @@ import (
 
 // The programs, by the names that rows have for them.
 const (
-	natsServer = "nats-server"
-	enricher   = "busbar-enricher"
-	router     = "busbar-router"
-	exporter   = "busbar-exporter"
+	natsServer  = "nats-server"
+	redisServer = "redis-server"
+	enricher    = "busbar-enricher"
+	router      = "busbar-router"
+	exporter    = "busbar-exporter"
 )
 
 // programs are what the lab runs.
@@ -42,20 +45,25 @@ func programs() map[string]string {
 }
 
 // lab is an installation as separate processes with two back ends: "tried", which rows of back ends trouble, over HTTP, and
-// "other", over gRPC. What tried gets has gone through a step, what other gets has passed untouched.
+// "other", over gRPC, and a page of each exporter. What tried gets has gone through steps, what other gets has passed untouched.
 type lab struct {
 	bin, dir     string
 	store        string // folder of nats-server
 	nats         string // address
+	redis        string // address, "" for none
 	config       string // path
 	tried, other *receiver
-	running      map[string][]*process
+
+	mu      sync.Mutex            // guards what follows
+	running map[string][]*process // by name, the oldest first
+	all     []*process            // that were ever started
 }
 
 // process is a program at work.
 type process struct {
 	*child.Child
-	admin string
+	name        string
+	admin, page string // addresses
 }
 
 const resources = `apiVersion: busbar.dev/v1
@@ -69,9 +77,24 @@ metadata: {name: other}
 spec: {otlp_grpc: {endpoint: "%s", tls: {insecure: true}}}
 ---
 apiVersion: busbar.dev/v1
+kind: Destination
+metadata: {name: page}
+spec: {prometheus: {endpoint: "${env:FAULTS_PAGE}"}}
+---
+apiVersion: busbar.dev/v1
 kind: Pipeline
 metadata: {name: change}
-spec: {to: [tried], signals: [traces], steps: [{transform: 'set(span.attributes["team"], "checkout")'}]}
+spec:
+  to: [tried]
+  signals: [traces]
+  steps:
+    - limit: {records: 10000000, per: tenant, over: drop}
+    - transform: 'set(span.attributes["team"], "checkout")'
+---
+apiVersion: busbar.dev/v1
+kind: Pipeline
+metadata: {name: numbers}
+spec: {to: [page], signals: [metrics], services: ["count-*"]}
 ---
 apiVersion: busbar.dev/v1
 kind: Pipeline
@@ -83,6 +106,7 @@ spec: {to: [other], signals: [traces]}
 type options struct {
 	store     string // folder of nats-server; "": one of its own
 	replicas  int    // of router and exporter
+	redis     bool   // that the routers share
 	resources string // with a verb for the HTTP address of tried and one for the gRPC address of other
 }
 
@@ -104,7 +128,7 @@ func newLab(ctx context.Context, bin string, o options) (*lab, error) {
 }
 
 func (l *lab) start(ctx context.Context, o options) error {
-	at, err := child.Free(1)
+	at, err := child.Free(2)
 	if err != nil {
 		return err
 	}
@@ -115,7 +139,12 @@ func (l *lab) start(ctx context.Context, o options) error {
 	if err := os.WriteFile(l.config, fmt.Appendf(nil, o.resources, l.tried.http, l.other.grpc), 0o600); err != nil {
 		return err
 	}
-	for _, name := range []string{natsServer, enricher} {
+	first := []string{natsServer, enricher}
+	if o.redis {
+		l.redis = at[1]
+		first = append(first, redisServer)
+	}
+	for _, name := range first {
 		if err := l.launch(ctx, name); err != nil {
 			return err
 		}
@@ -135,30 +164,54 @@ func (l *lab) start(ctx context.Context, o options) error {
 
 // launch starts one more of a program.
 func (l *lab) launch(ctx context.Context, name string) error {
-	at, err := child.Free(1)
+	at, err := child.Free(2)
 	if err != nil {
 		return err
 	}
-	p, args := &process{admin: at[0]}, []string{"--nats-url", l.url(), "--nats-wait", "1m", "--config", l.config, "--admin", at[0]}
-	if name == natsServer {
-		host, port, _ := strings.Cut(l.nats, ":")
-		args = []string{"-a", host, "-p", port, "-js", "-sd", l.store}
+	p := &process{name: name, admin: at[0], page: at[1]}
+	path, args := filepath.Join(l.bin, name), []string{"--nats-url", l.url(), "--nats-wait", "1m", "--config", l.config, "--admin", p.admin}
+	listens := ""
+	switch {
+	case name == natsServer:
+		listens = l.nats
+		args, err = l.natsArgs()
+	case name == redisServer:
+		path, err = exec.LookPath(redisServer)
+		listens = l.redis
+		args = []string{"--bind", "127.0.0.1", "--port", child.Port(l.redis), "--save", "", "--dir", l.dir}
+	case name == router && l.redis != "":
+		args = append(args, "--store", "redis://"+l.redis)
 	}
-	p.Child, err = child.Launch(ctx, filepath.Join(l.bin, name), args...)
 	if err != nil {
 		return err
 	}
+	if p.Child, err = child.LaunchWith(ctx, []string{"FAULTS_PAGE=" + p.page}, path, args...); err != nil {
+		return err
+	}
+	l.mu.Lock()
 	l.running[name] = append(l.running[name], p)
-	if name == natsServer {
-		return child.Listening(ctx, l.nats)
+	l.all = append(l.all, p)
+	l.mu.Unlock()
+	if listens != "" {
+		return child.Listening(ctx, listens)
 	}
 	return nil
 }
 
+// natsArgs says that streams may be larger than the disk: rows fill it.
+func (l *lab) natsArgs() ([]string, error) {
+	host, port, _ := strings.Cut(l.nats, ":")
+	config := filepath.Join(l.dir, "nats.conf")
+	text := fmt.Sprintf("listen: %q\njetstream {store_dir: %q, max_file_store: 100GB}\n", host+":"+port, l.store)
+	return []string{"-c", config}, os.WriteFile(config, []byte(text), 0o600)
+}
+
 // end sends a signal to the oldest process of a program and waits until it has ended.
 func (l *lab) end(name string, signal syscall.Signal) error {
+	l.mu.Lock()
 	p := l.running[name][0]
 	l.running[name] = l.running[name][1:]
+	l.mu.Unlock()
 	if err := p.Ended(); err != nil {
 		return err
 	}
@@ -167,7 +220,7 @@ func (l *lab) end(name string, signal syscall.Signal) error {
 
 // close ends everything.
 func (l *lab) close() {
-	for _, name := range []string{enricher, router, exporter, natsServer} {
+	for _, name := range []string{enricher, router, exporter, natsServer, redisServer} {
 		for _, p := range l.running[name] {
 			_ = p.End(syscall.SIGTERM)
 		}
@@ -180,15 +233,26 @@ func (l *lab) close() {
 	_ = os.RemoveAll(l.dir)
 }
 
-// logs is what the processes that run now have printed.
-func (l *lab) logs() string {
-	var b strings.Builder
-	for name, ps := range l.running {
-		for _, p := range ps {
-			fmt.Fprintf(&b, "--- %s\n%s", name, p.Log())
-		}
+// keepLogs writes what the processes have printed to a file, and returns an error that says where.
+func (l *lab) keepLogs(row string) error {
+	f, err := os.CreateTemp("", "busbar-faults-*.log")
+	if err != nil {
+		return err
 	}
-	return b.String()
+	for _, p := range l.all {
+		fmt.Fprintf(f, "--- %s\n%s", p.name, p.Log())
+	}
+	return errors.Join(f.Close(), fmt.Errorf("%s: what the processes printed is in %s", row, f.Name()))
+}
+
+// pages returns the addresses of the pages of the exporters that run.
+func (l *lab) pages() (at []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.running[exporter] {
+		at = append(at, p.page)
+	}
+	return at
 }
 
 func (l *lab) url() string { return "nats://" + l.nats }

@@ -86,7 +86,7 @@ func (l *load) keepOn(ctx context.Context, every time.Duration) {
 	}
 }
 
-// end stops the load and waits until it is known of each message what became of it.
+// end stops the load and waits until it is known of each message what became of it. It may be called again.
 func (l *load) end() {
 	l.cancel()
 	l.done.Wait()

@@ -68,9 +68,7 @@ func run(ctx context.Context, progress io.Writer, s settings, rows []row, path s
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil {
-			return err
-		}
+		errs = append(errs, err)
 		fmt.Fprintf(progress, "%s%.0fs\n", o.line(), time.Since(begin).Seconds())
 		all = append(all, o)
 		errs = append(errs, o.check(int(maxRepeated*float64(o.acknowledged))))

@@ -14,11 +14,12 @@ const head = `# Reliability
 Written by ` + "`make faults`" + ` on %s, %d processors, %s: nats-server, enricher, router, exporter and two back ends as processes of their own, %d messages
 of %d records a second. Before each row everything starts anew. A kill is done %d times, at random times, and the program is started again at once; the back end is
 away for %v; every other trouble lasts %v. What the bus has acknowledged must come to both back ends, whatever happens: of records *lost* there must be none. Records may
-come *again* in a row that kills, at most 0.1 %%, and in no other. The *delay* is that of the back end that nothing is the matter with: 99 of 100
+come *again* in a row that kills, at most 0.1 %%, and in no other. *Counters* are delta
+sums on the Prometheus pages of the exporters, scraped five times a second: none may ever go down, and they must come to what was acknowledged, exactly. The *delay* is that of the back end that nothing is the matter with: 99 of 100
 records take no longer from their publication to their arrival, before the fault and while it lasts.
 
-| fault | acknowledged | delivered | dead letters | lost | again | delay before | delay |
-|---|---|---|---|---|---|---|---|
+| fault | acknowledged | delivered | dead letters | lost | again | counters | delay before | delay |
+|---|---|---|---|---|---|---|---|---|
 `
 
 // page is the document.
@@ -34,7 +35,7 @@ func page(all []outcome, s settings) []byte {
 // line is a row of the table.
 func (o outcome) line() string {
 	if o.skipped != "" {
-		return fmt.Sprintf("| %s | not run: %s | | | | | | |", o.name, o.skipped)
+		return fmt.Sprintf("| %s | not run: %s | | | | | | | |", o.name, o.skipped)
 	}
 	again := fmt.Sprintf("%d", o.repeated)
 	if o.repeated > 0 {
@@ -44,5 +45,12 @@ func (o outcome) line() string {
 	if o.onePlace {
 		delays = fmt.Sprintf("%v | %v", o.before.Round(time.Millisecond), o.after.Round(time.Millisecond))
 	}
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %s | %s |", o.name, o.acknowledged, o.delivered, o.dead, o.lost, again, delays)
+	counters := "exact"
+	switch {
+	case o.fell != nil:
+		counters = "fell"
+	case o.shown != o.counted:
+		counters = fmt.Sprintf("%d of %d", o.shown, o.counted)
+	}
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %s | %s | %s |", o.name, o.acknowledged, o.delivered, o.dead, o.lost, again, counters, delays)
 }

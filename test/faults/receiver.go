@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
@@ -67,6 +68,7 @@ func (r *receiver) open(ctx context.Context) error {
 	r.rpc = grpc.NewServer()
 	ptraceotlp.RegisterGRPCServer(r.rpc, r)
 	pmetricotlp.RegisterGRPCServer(r.rpc, new(metricsTaker))
+	plogotlp.RegisterGRPCServer(r.rpc, new(logsTaker))
 	go func(s *http.Server) { _ = s.Serve(web) }(r.web)
 	go func(s *grpc.Server) { _ = s.Serve(rpc) }(r.rpc)
 	return nil
@@ -175,12 +177,17 @@ func (r *receiver) Export(_ context.Context, q ptraceotlp.ExportRequest) (ptrace
 }
 
 // metricsTaker takes metrics by OTLP/gRPC and forgets them.
-type metricsTaker struct {
-	pmetricotlp.UnimplementedGRPCServer
-}
+type metricsTaker struct{ pmetricotlp.UnimplementedGRPCServer }
 
 func (*metricsTaker) Export(context.Context, pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
 	return pmetricotlp.NewExportResponse(), nil
+}
+
+// logsTaker is the same for logs.
+type logsTaker struct{ plogotlp.UnimplementedGRPCServer }
+
+func (*logsTaker) Export(context.Context, plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
+	return plogotlp.NewExportResponse(), nil
 }
 
 func (r *receiver) count(t ptrace.Traces) {
@@ -193,13 +200,16 @@ func each(t ptrace.Traces, fn func(record int, published time.Time)) {
 	for _, rs := range t.ResourceSpans().All() {
 		for _, ss := range rs.ScopeSpans().All() {
 			for _, s := range ss.Spans().All() {
-				if s.Kind() != ptrace.SpanKindInternal {
-					fn(recordOf(s.SpanID()), s.StartTimestamp().AsTime())
+				if record := recordOf(s.SpanID()); s.Kind() != ptrace.SpanKindInternal && record >= 0 && record < maxRecords {
+					fn(record, s.StartTimestamp().AsTime())
 				}
 			}
 		}
 	}
 }
+
+// maxRecords is more than any row publishes.
+const maxRecords = 1 << 30
 
 // spanID and recordOf are each other's opposite. A span id is not zero.
 func spanID(record int) (id pcommon.SpanID) {

@@ -3,10 +3,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -29,6 +36,8 @@ type row struct {
 	kills    bool  // records on their way may come twice
 	onePlace bool  // the fault is one of the tried back end, so the other one must not notice
 	dead     bool  // records may end as dead letters
+	unsure   bool  // what was not acknowledged may be stored
+	redis    bool  // routers share a store
 	store    func(ctx context.Context) (path string, done func(), err error)
 	fault    func(ctx context.Context, l *lab, s settings) error
 }
@@ -40,7 +49,10 @@ type outcome struct {
 	delivered     int // of the records acknowledged, the fewer of the two back ends
 	dead          int // records in dead letters
 	lost          int
-	repeated      int // the more of the two back ends
+	repeated      int   // the more of the two back ends
+	counted       int   // deltas of counters that were acknowledged, added up
+	shown         int   // what the counters came to
+	fell          error // where counters went down
 	before, after time.Duration
 	skipped       string // why it was not run
 }
@@ -60,6 +72,12 @@ func (o outcome) check(repeated int) error {
 	case o.lost > 0:
 		fault("%d of %d acknowledged records are lost", o.lost, o.acknowledged)
 	}
+	if o.shown < o.counted || o.shown > o.counted && !o.unsure {
+		fault("counters come to %d, not %d", o.shown, o.counted)
+	}
+	if o.fell != nil {
+		fault("a counter went down: %w", o.fell)
+	}
 	if o.dead > 0 && !o.row.dead {
 		fault("%d records are in dead letters", o.dead)
 	}
@@ -74,77 +92,111 @@ const (
 	patience = time.Minute     // without any progress, until the rest counts as lost
 )
 
+// countRate is how many deltas of counters are published a second.
+const countRate = 40
+
+// trial is a row under way.
+type trial struct {
+	row
+	lab         *lab
+	load, count *load
+	counters    counters
+	done        sync.WaitGroup // of the watching
+	stop        context.CancelFunc
+}
+
 // run makes the fault under load and says what came of it.
 func (r row) run(ctx context.Context, s settings) (outcome, error) {
-	o := outcome{row: r}
 	store := ""
 	if r.store != nil {
 		path, done, err := r.store(ctx)
 		if err != nil {
-			o.skipped = err.Error()
-			return o, nil
+			return outcome{row: r, skipped: err.Error()}, nil
 		}
 		defer done()
 		store = path
 	}
-	l, err := newLab(ctx, s.bin, options{store: store, replicas: max(1, r.replicas), resources: resources})
+	l, err := newLab(ctx, s.bin, options{store: store, replicas: max(1, r.replicas), redis: r.redis, resources: resources})
 	if err != nil {
-		return o, err
+		return outcome{row: r}, err
 	}
 	defer l.close()
-	if r.made == nil {
-		r.made = spans
-	}
-	load, err := publish(ctx, l.url(), s.rate, r.made)
+	t, err := r.begin(ctx, l, s)
 	if err != nil {
-		return o, err
+		return outcome{row: r}, err
 	}
-	ended := false
-	end := func() {
-		if !ended {
-			ended = true
-			load.end()
+	defer t.end()
+	o, err := t.run(ctx, s)
+	if err != nil || o.check(math.MaxInt) != nil {
+		return o, errors.Join(err, l.keepLogs(r.name))
+	}
+	return o, nil
+}
+
+// begin begins the loads.
+func (r row) begin(ctx context.Context, l *lab, s settings) (*trial, error) {
+	t := &trial{row: r, lab: l}
+	made := r.made
+	if made == nil {
+		made = spans
+	}
+	ctx, t.stop = context.WithCancel(ctx)
+	var err error
+	if t.load, err = publish(ctx, l.url(), s.rate, made); err == nil {
+		t.count, err = publish(ctx, l.url(), countRate, deltas)
+	}
+	t.done.Go(func() { t.counters.watch(ctx, l.pages) })
+	if err != nil {
+		t.end()
+	}
+	return t, err
+}
+
+// end ends what begin began.
+func (t *trial) end() {
+	for _, l := range []*load{t.load, t.count} {
+		if l != nil {
+			l.end()
 		}
 	}
-	defer end()
+	t.stop()
+	t.done.Wait()
+}
+
+func (t *trial) run(ctx context.Context, s settings) (outcome, error) {
+	o := outcome{row: t.row}
 	begin := time.Now()
 	if err := pause(ctx, warm); err != nil {
 		return o, err
 	}
 	from := time.Now()
-	if err := r.fault(ctx, l, s); err != nil {
-		return o, fmt.Errorf("%s: %w\n%s", r.name, err, l.logs())
+	if err := t.fault(ctx, t.lab, s); err != nil {
+		return o, fmt.Errorf("%s: %w", t.name, err)
 	}
 	until := time.Now()
-	end()
-	if err := r.settle(ctx, l, load, &o); err != nil {
-		return o, err
-	}
-	if o.lost > 0 {
-		fmt.Print(l.logs())
-	}
-	o.before, o.after = l.other.got.p99(begin.Add(warm/3), from), l.other.got.p99(from, until)
-	return o, nil
+	t.load.end()
+	t.count.end()
+	err := t.settle(ctx, &o)
+	other := &t.lab.other.got
+	o.before, o.after = other.p99(begin.Add(warm/3), from), other.p99(from, until)
+	return o, err
 }
 
-// settle waits until every acknowledged record has come, or nothing comes any more, and counts.
-func (r row) settle(ctx context.Context, l *lab, load *load, o *outcome) error {
-	o.acknowledged = load.acked.acknowledged()
+// settle waits until everything that was acknowledged has come and nothing is on its way, or nothing happens any more, and counts.
+func (t *trial) settle(ctx context.Context, o *outcome) error {
+	o.acknowledged, o.counted = t.load.acked.acknowledged(), t.count.acked.acknowledged()
 	progress, since := -1, time.Now()
 	for {
-		dead, err := l.dead(ctx, "exporter")
+		waiting, err := t.lab.waiting(ctx)
 		if err != nil {
 			return err
 		}
-		tried, repeatedTried := l.tried.got.counts()
-		other, repeatedOther := l.other.got.counts()
-		o.dead, _ = dead.counts()
-		o.lost = load.acked.lost(&l.tried.got, dead) + load.acked.lost(&l.other.got)
-		o.delivered, o.repeated = min(tried, other), max(repeatedTried, repeatedOther)
-		switch now := tried + other + o.dead; {
-		case o.lost == 0:
-			// What comes twice comes after the redelivery of what was on its way.
-			return r.quiet(ctx, l, o)
+		if err := t.look(ctx, o); err != nil {
+			return err
+		}
+		switch now := o.delivered + o.repeated + o.dead + o.shown - waiting; {
+		case o.lost == 0 && waiting == 0 && o.shown >= o.counted:
+			return nil
 		case now != progress:
 			progress, since = now, time.Now()
 		case time.Since(since) > patience:
@@ -156,23 +208,19 @@ func (r row) settle(ctx context.Context, l *lab, load *load, o *outcome) error {
 	}
 }
 
-// quiet waits until nothing is on its way any more, and counts what came again.
-func (r row) quiet(ctx context.Context, l *lab, o *outcome) error {
-	for {
-		waiting, err := l.waiting(ctx)
-		if err != nil {
-			return err
-		}
-		if waiting == 0 {
-			_, tried := l.tried.got.counts()
-			_, other := l.other.got.counts()
-			o.repeated = max(tried, other)
-			return nil
-		}
-		if err := pause(ctx, time.Second/4); err != nil {
-			return err
-		}
+// look counts what has come so far.
+func (t *trial) look(ctx context.Context, o *outcome) error {
+	dead, err := t.lab.dead(ctx, "exporter")
+	if err != nil {
+		return err
 	}
+	tried, repeatedTried := t.lab.tried.got.counts()
+	other, repeatedOther := t.lab.other.got.counts()
+	o.dead, _ = dead.counts()
+	o.lost = t.load.acked.lost(&t.lab.tried.got, dead) + t.load.acked.lost(&t.lab.other.got)
+	o.delivered, o.repeated = min(tried, other), max(repeatedTried, repeatedOther)
+	o.shown, o.fell = t.counters.total(), t.counters.fell()
+	return nil
 }
 
 // kill sends a signal to the programs at random times, and starts them anew at once.
@@ -210,6 +258,59 @@ func away(ctx context.Context, l *lab, s settings) error {
 		return err
 	}
 	return errors.Join(l.tried.open(ctx), pause(ctx, time.Second))
+}
+
+const diskSize = "256m"
+
+// smallDisk mounts a small disk in memory for the streams.
+func smallDisk(ctx context.Context) (path string, done func(), err error) {
+	dir, err := os.MkdirTemp("", "busbar-faults-disk-")
+	if err != nil {
+		return "", nil, err
+	}
+	if out, err := exec.CommandContext(ctx, "mount", "-t", "tmpfs", "-o", "size="+diskSize, "busbar-faults", dir).CombinedOutput(); err != nil {
+		return "", nil, fmt.Errorf("mount: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return filepath.Join(dir, "store"), func() {
+		_ = exec.Command("umount", dir).Run() //nolint:noctx // Also after an interrupt.
+		_ = os.Remove(dir)
+	}, nil
+}
+
+// fillDisk fills the disk of the streams for a while. A nats-server that has met a full disk must be started anew.
+func fillDisk(ctx context.Context, l *lab, s settings) error {
+	ballast := filepath.Join(filepath.Dir(l.store), "ballast")
+	f, err := os.Create(ballast)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, zeros{})
+	if err = errors.Join(f.Close(), err); !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("fill the disk: %w", err)
+	}
+	if err := pause(ctx, s.spell); err != nil {
+		return err
+	}
+	if err := errors.Join(os.Remove(ballast), l.end(natsServer, syscall.SIGTERM)); err != nil {
+		return err
+	}
+	return errors.Join(l.launch(ctx, natsServer), pause(ctx, s.spell))
+}
+
+// zeros is a file without an end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// redisAway kills the store of the routers for a while.
+func redisAway(ctx context.Context, l *lab, s settings) error {
+	if err := l.end(redisServer, syscall.SIGKILL); err != nil {
+		return err
+	}
+	if err := pause(ctx, s.spell); err != nil {
+		return err
+	}
+	return errors.Join(l.launch(ctx, redisServer), pause(ctx, s.spell/2))
 }
 
 // replicas goes from two routers and exporters to one, and then to four.
@@ -251,6 +352,8 @@ func rows() []row {
 		row{name: "back end answers 500", onePlace: true, fault: trouble(fails)},
 		row{name: "back end answers 400", onePlace: true, dead: true, fault: trouble(refuses)},
 		row{name: "back end resets connections", onePlace: true, fault: trouble(resets)},
+		row{name: "disk of the streams is full", kills: true, unsure: true, store: smallDisk, fault: fillDisk},
+		row{name: "store (Redis) is gone", redis: true, fault: redisAway},
 		row{name: "two, one, four routers and exporters", replicas: 2, fault: replicas},
 	)
 	return rs

@@ -30,7 +30,13 @@ type Child struct {
 
 // Launch starts a program. It is told to end when ctx ends.
 func Launch(ctx context.Context, name string, args ...string) (*Child, error) {
+	return LaunchWith(ctx, nil, name, args...)
+}
+
+// LaunchWith is Launch with more in the environment: "name=value".
+func LaunchWith(ctx context.Context, env []string, name string, args ...string) (*Child, error) {
 	c := &Child{cmd: exec.CommandContext(ctx, name, args...), done: make(chan struct{})}
+	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
 	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
 	if err := c.cmd.Start(); err != nil {
@@ -100,17 +106,22 @@ func CPUTime(pid int) (time.Duration, error) {
 }
 
 // ResidentKiB returns the resident memory of a process.
-func ResidentKiB(pid int) (int, error) {
+func ResidentKiB(pid int) (int, error) { return memoryKiB(pid, "VmRSS:") }
+
+// PeakKiB returns the most that was ever resident.
+func PeakKiB(pid int) (int, error) { return memoryKiB(pid, "VmHWM:") }
+
+func memoryKiB(pid int, line string) (int, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+	for l := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(l, line); ok {
 			return strconv.Atoi(strings.Fields(rest)[0])
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS in the status of process %d", pid)
+	return 0, fmt.Errorf("no %s in the status of process %d", line, pid)
 }
 
 // Port returns the port of an address.
