@@ -29,7 +29,7 @@ func Start(t testing.TB) *Server {
 		}
 		t.Skip(err)
 	}
-	folder, err := os.MkdirTemp("", "redis") // the path of a socket is short
+	folder, err := os.MkdirTemp("", "redis") //nolint:usetesting // the path of a socket has to be short
 	if err != nil {
 		t.Fatal(err)
 	}
