@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrConflict: somebody else has written the subject since.
+// ErrConflict means that somebody else has written the subject since.
 var ErrConflict = errors.New("subject was written by somebody else")
 
 // putTimeout is how long one attempt waits for its answer.
@@ -40,7 +40,7 @@ func (b *Bus) Put(ctx context.Context, msg Msg, last uint64) (sequence uint64, e
 			break
 		}
 		if errors.Is(err, nats.ErrNoResponders) {
-			b.repairSoon()
+			b.repairSoon() //nolint:contextcheck // it outlives the request
 			if time.Now().After(deadline) {
 				err = ErrNoStream
 				break

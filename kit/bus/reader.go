@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrAnew: the stream is another one than before: it was deleted and made anew, so that its sequence numbers mean nothing.
+// ErrAnew means that the stream is another one than before: it was deleted and made anew, so that its sequence numbers mean nothing.
 var ErrAnew = errors.New("stream was made anew")
 
 // ReaderSpec tells what a Reader reads. The zero value of each field but Stream is usable.

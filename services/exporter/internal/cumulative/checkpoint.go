@@ -13,9 +13,9 @@ import (
 	statev1 "github.com/busbar/busbar/contract/state/v1"
 )
 
-// seriesSize is what a series takes of its part at most, in bytes: fields of fixed size, its attributes, and bounds, counts and
-// quantiles for each bound.
-func seriesSize(attributes, bounds int) int { return 96 + attributes + 26*bounds }
+// seriesSize is what a series takes of its part at most, in bytes: fields of fixed size, its attributes, and for each bound its
+// count, or the value at it.
+func seriesSize(attributes, bounds int) int { return 96 + attributes + 18*bounds }
 
 // resourceSize is what a resource takes of each part that needs it, without its description.
 func resourceSize(r *Resource) int { return 32 + len(r.Identity) }

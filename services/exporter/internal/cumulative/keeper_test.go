@@ -4,6 +4,7 @@ package cumulative
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -280,13 +281,13 @@ func TestOwnerThatWakesUpLate(t *testing.T) {
 	if err := first.keep(ctx, 5, 0, old, []byte{8, 2}); err != nil { // it cannot know, and harms nobody
 		t.Fatal(err)
 	}
-	if err := first.seal(ctx, 5, old, old.at); err != errLost {
+	if err := first.seal(ctx, 5, old, old.at); !errors.Is(err, errLost) {
 		t.Errorf("the first vouches for its parts: %v", err)
 	}
 	if err := second.keep(ctx, 5, 0, now, []byte{8, 3}); err != nil {
 		t.Errorf("the second cannot replace what the first wrote: %v", err)
 	}
-	if err := first.keep(ctx, 5, 0, old, []byte{8, 4}); err != errLost {
+	if err := first.keep(ctx, 5, 0, old, []byte{8, 4}); !errors.Is(err, errLost) {
 		t.Errorf("the first writes over the second: %v", err)
 	}
 	if err := second.seal(ctx, 5, now, now.at); err != nil {
