@@ -125,11 +125,11 @@ func scrapePage(ctx context.Context, address string) (map[string]float64, error)
 	}
 	all := map[string]float64{}
 	for _, m := range families["calls_total"].GetMetric() {
-		key := ""
+		var key strings.Builder
 		for _, l := range m.GetLabel() {
-			key += l.GetName() + "=" + l.GetValue() + " "
+			fmt.Fprintf(&key, "%s=%s ", l.GetName(), l.GetValue())
 		}
-		all[key] = m.GetCounter().GetValue()
+		all[key.String()] = m.GetCounter().GetValue()
 	}
 	return all, nil
 }

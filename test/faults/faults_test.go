@@ -82,9 +82,9 @@ func TestLedger(t *testing.T) {
 	t.Parallel()
 	var l ledger
 	var a, b tally
-	l.ack(0, 10)
-	l.ack(0, 10)
-	l.ack(20, 10)
+	l.ack(0)
+	l.ack(0)
+	l.ack(20)
 	now := time.Now()
 	for record := range 25 {
 		a.came(record, now)

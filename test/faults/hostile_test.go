@@ -72,7 +72,9 @@ func hostile(t *testing.T) map[string]bus.Msg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed := func(b []byte) bus.Msg { return bus.Msg{Subject: traces, Data: s2.Encode(nil, b), Encoding: bus.EncodingS2} }
+	packed := func(b []byte) bus.Msg {
+		return bus.Msg{Subject: traces, Data: s2.Encode(nil, b), Encoding: bus.EncodingS2}
+	}
 	span := func(change func(ptrace.Span)) bus.Msg {
 		td := ptrace.NewTraces()
 		s := td.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans().AppendEmpty()

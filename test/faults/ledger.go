@@ -15,14 +15,14 @@ type ledger struct {
 	count int
 }
 
-// ack notes n records from the one numbered first on.
-func (l *ledger) ack(first, n int) {
+// ack notes the records of a message, from the one numbered first on.
+func (l *ledger) ack(first int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.acked) < first+n {
+	for len(l.acked) < first+batch {
 		l.acked = append(l.acked, false)
 	}
-	for i := first; i < first+n; i++ {
+	for i := first; i < first+batch; i++ {
 		if !l.acked[i] {
 			l.count++
 		}

@@ -40,7 +40,7 @@ type load struct {
 type maker func(message, first int, now time.Time) (bus.Msg, error)
 
 // publish begins a load of so many messages a second.
-func publish(ctx context.Context, url string, rate int, make maker) (*load, error) {
+func publish(ctx context.Context, url string, rate int, made maker) (*load, error) {
 	b, err := bus.Connect(ctx, bus.Config{URL: url, Name: "load"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
@@ -51,10 +51,20 @@ func publish(ctx context.Context, url string, rate int, make maker) (*load, erro
 			return nil, err
 		}
 	}
-	l := &load{bus: b, made: make}
+	l := &load{bus: b, made: made}
 	ctx, l.cancel = context.WithCancel(ctx)
 	l.done.Go(func() { l.keepOn(ctx, time.Second/time.Duration(rate)) })
 	return l, nil
+}
+
+// jump is how far clocks are set back and forth: less than how late a delta may be.
+const jump = 5 * time.Minute
+
+// jumping makes messages of somebody whose clock is set twice in a hundred messages.
+func jumping(made maker) maker {
+	return func(message, first int, now time.Time) (bus.Msg, error) {
+		return made(message, first, now.Add(jump*time.Duration(message/50%3-1)))
+	}
 }
 
 // keepOn publishes until ctx ends. What the window has no room for, because the bus is away, is not published.
@@ -73,7 +83,7 @@ func (l *load) keepOn(ctx context.Context, every time.Duration) {
 		l.done.Add(1)
 		err = l.bus.PublishAsync(m, func(err error) {
 			if err == nil {
-				l.acked.ack(first, batch)
+				l.acked.ack(first)
 			}
 			l.done.Done()
 		})

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"strconv"
 	"time"
 )
 
@@ -17,6 +18,9 @@ away for %v; every other trouble lasts %v. What the bus has acknowledged must co
 come *again* in a row that kills, at most 0.1 %%, and in no other. *Counters* are delta
 sums on the Prometheus pages of the exporters, scraped five times a second: none may ever go down, and they must come to what was acknowledged, exactly. The *delay* is that of the back end that nothing is the matter with: 99 of 100
 records take no longer from their publication to their arrival, before the fault and while it lasts.
+
+The clocks of who publishes are set five minutes forth and back, which times of spans and deltas show. Those of the services are not: the machine has
+one clock for all who use it, time namespaces move only clocks that count from a start, and Go programs do not ask a library for the time.
 
 | fault | acknowledged | delivered | dead letters | lost | again | counters | delay before | delay |
 |---|---|---|---|---|---|---|---|---|
@@ -37,7 +41,7 @@ func (o outcome) line() string {
 	if o.skipped != "" {
 		return fmt.Sprintf("| %s | not run: %s | | | | | | | |", o.name, o.skipped)
 	}
-	again := fmt.Sprintf("%d", o.repeated)
+	again := strconv.Itoa(o.repeated)
 	if o.repeated > 0 {
 		again += fmt.Sprintf(" (%.3f %%)", 100*float64(o.repeated)/float64(o.acknowledged))
 	}

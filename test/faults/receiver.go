@@ -177,14 +177,18 @@ func (r *receiver) Export(_ context.Context, q ptraceotlp.ExportRequest) (ptrace
 }
 
 // metricsTaker takes metrics by OTLP/gRPC and forgets them.
-type metricsTaker struct{ pmetricotlp.UnimplementedGRPCServer }
+type metricsTaker struct {
+	pmetricotlp.UnimplementedGRPCServer
+}
 
 func (*metricsTaker) Export(context.Context, pmetricotlp.ExportRequest) (pmetricotlp.ExportResponse, error) {
 	return pmetricotlp.NewExportResponse(), nil
 }
 
 // logsTaker is the same for logs.
-type logsTaker struct{ plogotlp.UnimplementedGRPCServer }
+type logsTaker struct {
+	plogotlp.UnimplementedGRPCServer
+}
 
 func (*logsTaker) Export(context.Context, plogotlp.ExportRequest) (plogotlp.ExportResponse, error) {
 	return plogotlp.NewExportResponse(), nil

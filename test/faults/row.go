@@ -38,6 +38,7 @@ type row struct {
 	dead     bool  // records may end as dead letters
 	unsure   bool  // what was not acknowledged may be stored
 	redis    bool  // routers share a store
+	jumps    bool  // the clocks of whoever publishes are set back and forth
 	store    func(ctx context.Context) (path string, done func(), err error)
 	fault    func(ctx context.Context, l *lab, s settings) error
 }
@@ -136,14 +137,17 @@ func (r row) run(ctx context.Context, s settings) (outcome, error) {
 // begin begins the loads.
 func (r row) begin(ctx context.Context, l *lab, s settings) (*trial, error) {
 	t := &trial{row: r, lab: l}
-	made := r.made
+	made, counted := r.made, maker(deltas)
 	if made == nil {
 		made = spans
+	}
+	if r.jumps {
+		made, counted = jumping(made), jumping(counted)
 	}
 	ctx, t.stop = context.WithCancel(ctx)
 	var err error
 	if t.load, err = publish(ctx, l.url(), s.rate, made); err == nil {
-		t.count, err = publish(ctx, l.url(), countRate, deltas)
+		t.count, err = publish(ctx, l.url(), countRate, counted)
 	}
 	t.done.Go(func() { t.counters.watch(ctx, l.pages) })
 	if err != nil {
@@ -334,7 +338,8 @@ func replicas(ctx context.Context, l *lab, s settings) error {
 // rows are all of them, in the order of the table.
 func rows() []row {
 	var rs []row
-	rs = append(rs, row{name: "nothing", fault: func(ctx context.Context, _ *lab, s settings) error { return pause(ctx, s.spell) }})
+	wait := func(ctx context.Context, _ *lab, s settings) error { return pause(ctx, s.spell) }
+	rs = append(rs, row{name: "nothing", fault: wait})
 	for _, name := range []string{natsServer, enricher, router, exporter} {
 		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 			r := row{name: map[syscall.Signal]string{syscall.SIGKILL: "kill -9 ", syscall.SIGTERM: "SIGTERM "}[signal] + name, fault: kill(name, signal)}
@@ -354,6 +359,7 @@ func rows() []row {
 		row{name: "back end resets connections", onePlace: true, fault: trouble(resets)},
 		row{name: "disk of the streams is full", kills: true, unsure: true, store: smallDisk, fault: fillDisk},
 		row{name: "store (Redis) is gone", redis: true, fault: redisAway},
+		row{name: "clocks of senders jump", jumps: true, fault: wait},
 		row{name: "two, one, four routers and exporters", replicas: 2, fault: replicas},
 	)
 	return rs

@@ -47,7 +47,7 @@ func runCollector(ctx context.Context, description string) error {
 	}
 	<-ctx.Done()
 	for i := range parts {
-		err = errors.Join(err, parts[len(parts)-1-i].Shutdown(context.Background()))
+		err = errors.Join(err, parts[len(parts)-1-i].Shutdown(context.WithoutCancel(ctx)))
 	}
 	return err
 }
