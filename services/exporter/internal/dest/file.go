@@ -169,7 +169,7 @@ func (s *fileSink) run(ctx context.Context) error {
 	}
 }
 
-func (s *fileSink) take(_ context.Context, r otlp.Request, _ int) (map[string]int, error) {
+func (s *fileSink) take(_ context.Context, r otlp.Request, _ int) (map[string]int, error) { //nolint:unparam // a taker
 	record, err := s.record(r)
 	if err != nil {
 		return nil, err
