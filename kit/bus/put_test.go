@@ -68,9 +68,10 @@ func TestPutIsDecidedOnceAcrossRestarts(t *testing.T) {
 			err      error
 		}
 		outcomes := make(chan outcome, writers)
+		seen := last // last changes with the first outcome, before the last writer may have begun
 		for w := range writers {
 			go func() {
-				sequence, err := f.bus.Put(t.Context(), bus.Msg{Subject: "state.a", Data: fmt.Appendf(nil, "%d by %d", round, w)}, last)
+				sequence, err := f.bus.Put(t.Context(), bus.Msg{Subject: "state.a", Data: fmt.Appendf(nil, "%d by %d", round, w)}, seen)
 				outcomes <- outcome{sequence, err}
 			}()
 		}
