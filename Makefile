@@ -115,6 +115,7 @@ bench-pipeline: ## Measure what a span costs, against the Collector's own compon
 
 .PHONY: faults
 faults: ## Kill and trouble everything under load, and write docs/reliability.md (ROUNDS=20 of each kill, BACKEND_GONE=2m); 20 minutes
+	hack/deps test
 	go run ./test/faults -rounds $(or $(ROUNDS),20) -gone $(or $(BACKEND_GONE),2m) -out docs/reliability.md
 
 .PHONY: endurance
