@@ -27,7 +27,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 20, "times that each kill is done")
 	flag.DurationVar(&s.gone, "gone", 2*time.Minute, "how long the back end is away")
 	flag.DurationVar(&s.spell, "spell", 15*time.Second, "how long each other trouble lasts")
-	flag.DurationVar(&s.gap, "gap", 3*time.Second, "time between two kills, on average")
+	flag.DurationVar(&s.gap, "gap", 4*time.Second, "time between two kills, on average")
 	flag.IntVar(&s.rate, "rate", 500, "messages a second")
 	flag.StringVar(&s.bin, "bin", "", "`folder` with the programs, instead of building them")
 	only := flag.String("only", "", "beginnings of the names of the rows to run")
