@@ -35,7 +35,12 @@ func (b *Bus) Put(ctx context.Context, msg Msg, last uint64) (sequence uint64, e
 	wire.Header[headerExpect] = []string{strconv.FormatUint(last, 10)}
 	deadline := time.Now().Add(noStreamWait)
 	for attempt := 0; ; attempt++ {
-		sequence, err = b.put(ctx, wire)
+		var stored ack
+		stored, err = b.put(ctx, wire)
+		sequence = stored.Sequence
+		if errors.Is(err, ErrConflict) && attempt > 0 {
+			sequence, err = b.overtook(ctx, stored.Stream, wire)
+		}
 		if err == nil || ctx.Err() != nil || !retryable(err) {
 			break
 		}
@@ -60,15 +65,27 @@ func (b *Bus) Put(ctx context.Context, msg Msg, last uint64) (sequence uint64, e
 }
 
 // put makes one attempt.
-func (b *Bus) put(ctx context.Context, wire *nats.Msg) (sequence uint64, err error) {
+func (b *Bus) put(ctx context.Context, wire *nats.Msg) (ack, error) {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	answer, err := b.nc.RequestMsgWithContext(ctx, wire)
 	if err != nil {
-		return 0, err
+		return ack{}, err
 	}
-	stored, err := parseAck(answer.Data)
-	return stored.Sequence, err
+	return parseAck(answer.Data)
+}
+
+// overtook tells whether what a repetition is in conflict with is the message itself, stored by an attempt whose answer was lost: the
+// server looks at the expected sequence before it looks at the id. It returns where that is, or ErrConflict.
+func (b *Bus) overtook(ctx context.Context, stream string, wire *nats.Msg) (sequence uint64, err error) {
+	d, ok, err := b.Last(ctx, stream, wire.Subject)
+	switch {
+	case err != nil:
+		return 0, err
+	case !ok || d.Header(HeaderID) != wire.Header.Get(HeaderID):
+		return 0, ErrConflict
+	}
+	return d.Sequence, nil
 }
 
 // Last returns the newest message on a subject of a stream; ok is false when there is none.
