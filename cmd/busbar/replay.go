@@ -103,7 +103,7 @@ func replay(ctx context.Context, args []string, env func(string) string, stdout,
 		return err
 	}
 	root := subject.Root(s.at.Root)
-	way, err := s.passage(root)
+	way, err := s.passage(root) //nolint:contextcheck // compiling is short and asks nobody
 	if err != nil {
 		return err
 	}

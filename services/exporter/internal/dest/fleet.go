@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/busbar/busbar/contract/fleet/v1"
+	fleetv1 "github.com/busbar/busbar/contract/fleet/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/bus"
 )

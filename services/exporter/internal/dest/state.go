@@ -152,12 +152,6 @@ func phaseOfOpening(err error) Phase {
 	return Misconfigured
 }
 
-func (s *state) get() Phase {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase
-}
-
 // fullFor is how long a stream counts as full after it has dropped something.
 const fullFor = 4 * lookEvery
 
