@@ -71,8 +71,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 type follower struct {
 	*Watcher
 	reloads *prometheus.CounterVec
-	refused prometheus.Gauge
+	refused prometheus.Gauge // shared with the others of this process
 
+	refuses bool // counted in refused
 	inForce *Set
 	tried   [sha256.Size]byte            // fingerprint of what was tried last
 	files   []string                     // referred to by the set in force and by the one tried last
@@ -125,13 +126,24 @@ func (f *follower) report(err error) {
 	f.Refusal.note(err)
 	if err == nil {
 		f.reloads.WithLabelValues("applied").Inc()
-		f.refused.Set(0)
+		f.refuse(false)
 		log.Info("configuration applied", slog.Int("resources", len(f.inForce.Resources)))
 		return
 	}
 	f.reloads.WithLabelValues("refused").Inc()
-	f.refused.Set(1)
+	f.refuse(true)
 	log.Error("configuration refused, the last good one stays", slog.Any("faults", strings.Split(err.Error(), "\n")))
+}
+
+// refuse keeps the count of those in this process who refuse the resources.
+func (f *follower) refuse(now bool) {
+	switch {
+	case now && !f.refuses:
+		f.refused.Inc()
+	case !now && f.refuses:
+		f.refused.Dec()
+	}
+	f.refuses = now
 }
 
 func metrics(reg prometheus.Registerer) (*prometheus.CounterVec, prometheus.Gauge) {
@@ -141,7 +153,7 @@ func metrics(reg prometheus.Registerer) (*prometheus.CounterVec, prometheus.Gaug
 	}, []string{"result"}))
 	refused := metric.Register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "busbar_config_refused",
-		Help: "1 while the declared resources are refused for their faults and an earlier state is in force.",
+		Help: "Services of this process that refuse the declared resources for their faults and keep to an earlier state.",
 	}))
 	return reloads, refused
 }

@@ -174,6 +174,40 @@ func TestWatchRefuses(t *testing.T) {
 	})
 }
 
+// Of two services in one process, one refuses what the other takes.
+func TestRefusalIsNotHiddenByOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, map[string]string{"a.yaml": fmt.Sprintf(minimal, "a")}, func(set *config.Set) config.Faults {
+			if r, ok := set.Get("Pipeline", "wrong"); ok {
+				return config.Faults{r.Fault("spec", "wrong altogether")}
+			}
+			return nil
+		})
+		other := &config.Watcher{
+			Paths: []string{w.dir}, Kinds: testKinds(t), Apply: func(*config.Set) {}, Log: slog.New(slog.DiscardHandler), Metrics: w.metrics,
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- other.Run(ctx) }()
+		synctest.Wait()
+		write(t, w.path("a.yaml"), fmt.Sprintf(minimal, "wrong"))
+		w.expect("a")
+		if n := w.count("busbar_config_refused", ""); n != 1 {
+			t.Errorf("%v refuse, want 1", n)
+		}
+		write(t, w.path("a.yaml"), fmt.Sprintf(minimal, "better"))
+		w.expect("a", "better")
+		if n := w.count("busbar_config_refused", ""); n != 0 {
+			t.Errorf("%v refuse, want none", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestWatchConfigMap swaps a folder as the kubelet does: the files are links through ..data, which is renamed over.
 func TestWatchConfigMap(t *testing.T) {
 	t.Parallel()
