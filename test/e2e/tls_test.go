@@ -169,15 +169,16 @@ func tlsPlan(s server, c tlsClient, n int) []request {
 	return rs
 }
 
-// warmUp makes requests until one is seen: the first process that uses a library may come before the library is hooked.
+// warmUp makes requests until both sides of one are seen: the first process that uses a library may come before the library is
+// hooked.
 func warmUp(t *testing.T, raw *rawTap, c tlsClient, s server) {
 	t.Helper()
-	prefix, n := "/warm-up/"+c.service, 0
-	wait(t, 30*time.Second, "the library of "+c.service+" to be hooked", func() bool {
+	prefix, n := "/warm-up/"+c.service+"/"+s.service, 0
+	wait(t, 30*time.Second, "the libraries of "+c.service+" and "+s.service+" to be hooked", func() bool {
 		n++
 		c.run(t, []request{{Method: "GET", URL: fmt.Sprintf("https://%s%s/%d?size=2", s.address, prefix, n)}})
-		clients, _ := raw.halves(prefix)
-		return len(clients) > 0
+		clients, servers := raw.halves(prefix)
+		return len(clients) > 0 && len(servers) > 0
 	})
 }
 
