@@ -68,6 +68,15 @@ func (r Root) StateStream(destination string) Stream {
 	}
 }
 
+// KubeStream keeps what the cluster says about itself: the newest message on each subject, without a limit of age. The watcher removes what
+// is gone. Dropping one would leave a pod without its name, so it refuses when full.
+func (r Root) KubeStream() Stream {
+	return Stream{
+		Name: r.stream("KUBE"), Subjects: []string{string(r) + ".kube.>"},
+		MaxBytes: 512 * mib, Duplicates: duplicates, Replicas: 1, DiscardNew: true, PerSubject: 1,
+	}
+}
+
 // DeadStream keeps what could not be processed, for a person to look at.
 func (r Root) DeadStream() Stream {
 	return Stream{Name: r.stream("DEAD"), Subjects: []string{string(r) + ".dead.>"}, MaxBytes: 256 * mib, MaxAge: 7 * 24 * time.Hour, Duplicates: duplicates, Replicas: 1}

@@ -47,6 +47,10 @@ const (
 	SchemaTraces    = "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest"
 	SchemaMetrics   = "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
 	SchemaLogs      = "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest"
+	SchemaPod       = "busbar.kube.v1.Pod"
+	SchemaService   = "busbar.kube.v1.Service"
+	SchemaNode      = "busbar.kube.v1.Node"
+	SchemaSelection = "busbar.kube.v1.Selection"
 	SchemaOwners    = "busbar.state.v1.Owners"
 	SchemaShard     = "busbar.state.v1.Shard"
 	SchemaPart      = "busbar.state.v1.Part"
@@ -121,6 +125,12 @@ func (r Root) ShardState(destination string, shard int) string {
 func (r Root) SeriesState(destination string, shard, part int) string {
 	return r.ShardState(destination, shard) + "." + strconv.Itoa(part)
 }
+
+// Kube is where the watcher of the Kubernetes API keeps what it knows of a thing (pod, service, node): <root>.kube.<kind>.<uid>.
+func (r Root) Kube(kind, uid string) string { return string(r) + ".kube." + Token(kind) + "." + Token(uid) }
+
+// Selection is where the probe of a node learns which containers Kubernetes selectors mean: <root>.kube.selection.<node>.
+func (r Root) Selection(node string) string { return r.Kube("selection", node) }
 
 // Dead is where a message goes that can never be processed: <root>.dead.<service>.<reason>.
 func (r Root) Dead(service, reason string) string {

@@ -28,6 +28,10 @@ func TestSubjectsPage(t *testing.T) {
 		r.Beat("<service>", "<instance>"): "busbar.fleet.v1.Heartbeat",
 		r.Owners("<destination>"):         subject.SchemaOwners,
 	}
+	for kind, schema := range map[string]string{"pod": subject.SchemaPod, "service": subject.SchemaService, "node": subject.SchemaNode} {
+		code[r.Kube(kind, "<uid>")] = schema
+	}
+	code[r.Selection("<node>")] = subject.SchemaSelection
 	state := strings.TrimSuffix(r.ShardState("<destination>", 0), "0") + subject.Token("<shard>")
 	code[state], code[state+"."+subject.Token("<part>")] = subject.SchemaShard, subject.SchemaPart
 	for _, s := range subject.Signals() {
@@ -47,7 +51,7 @@ func TestSubjectsPage(t *testing.T) {
 	}
 
 	var streams [][]string
-	for _, s := range []subject.Stream{r.RawStream(), r.OTLPStream(), r.OutStream("<destination>"), r.StateStream("<destination>"), r.DeadStream()} {
+	for _, s := range []subject.Stream{r.RawStream(), r.OTLPStream(), r.OutStream("<destination>"), r.StateStream("<destination>"), r.KubeStream(), r.DeadStream()} {
 		streams = append(streams, []string{s.Name, strings.Join(s.Subjects, ", "), size(s.MaxBytes), age(s.MaxAge), age(s.Duplicates)})
 	}
 	documented := table(t, "stream", "subjects")
@@ -69,8 +73,8 @@ func TestSubjectsPage(t *testing.T) {
 func TestSubjectsPageKnowsEveryFamily(t *testing.T) {
 	t.Parallel()
 	known := []string{
-		"Beat", "Dead", "OTLP", "Out", "Owners", "RawExchange", "RawProcess", "SeriesState", "ShardState", // subjects
-		"DeadStream", "OTLPStream", "OutStream", "RawStream", "StateStream", // streams
+		"Beat", "Dead", "Kube", "OTLP", "Out", "Owners", "RawExchange", "RawProcess", "Selection", "SeriesState", "ShardState", // subjects
+		"DeadStream", "KubeStream", "OTLPStream", "OutStream", "RawStream", "StateStream", // streams
 		"ParseOTLP", "ParseOut",
 	}
 	root := reflect.TypeFor[subject.Root]()
