@@ -127,7 +127,9 @@ func (r Root) SeriesState(destination string, shard, part int) string {
 }
 
 // Kube is where the watcher of the Kubernetes API keeps what it knows of a thing (pod, service, node): <root>.kube.<kind>.<uid>.
-func (r Root) Kube(kind, uid string) string { return string(r) + ".kube." + Token(kind) + "." + Token(uid) }
+func (r Root) Kube(kind, uid string) string {
+	return string(r) + ".kube." + Token(kind) + "." + Token(uid)
+}
 
 // Selection is where the probe of a node learns which containers Kubernetes selectors mean: <root>.kube.selection.<node>.
 func (r Root) Selection(node string) string { return r.Kube("selection", node) }
