@@ -9,11 +9,11 @@ package hook
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,18 +46,21 @@ type Hooks struct {
 	hooked atomic.Int64
 	caught atomic.Bool
 
-	files map[fileID]*file // belongs to Run
+	// Both belong to Run.
+	files  map[fileID]*file
+	mounts map[string]bool // mount namespaces whose libraries were looked for
 }
 
 // file is a file that was looked into.
 type file struct {
 	hooks  []io.Closer
-	missed int // sweeps since it was last mapped
+	missed int  // sweeps since it was last mapped
+	ahead  bool // hooked before anybody had it mapped, and kept
 }
 
 // New returns hooks of the given kinds; root is where procfs is mounted.
 func New(root string, log *slog.Logger, kinds ...Kind) *Hooks {
-	return &Hooks{root: root, kinds: kinds, log: log, queue: make(chan uint32, maxQueue), files: map[fileID]*file{}}
+	return &Hooks{root: root, kinds: kinds, log: log, queue: make(chan uint32, maxQueue), files: map[fileID]*file{}, mounts: map[string]bool{}}
 }
 
 // Look has the files of a process hooked, soon. It does not wait.
@@ -79,6 +82,7 @@ func (h *Hooks) Run(ctx context.Context) error {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	defer h.forgetAll()
+	h.lookAhead(h.dir(1))
 	for n := len(h.queue); n > 0 && ctx.Err() == nil; n-- {
 		h.look(<-h.queue)
 	}
@@ -95,34 +99,64 @@ func (h *Hooks) Run(ctx context.Context) error {
 	}
 }
 
+func (h *Hooks) dir(pid uint32) string {
+	return filepath.Join(h.root, strconv.FormatUint(uint64(pid), 10))
+}
+
 func (h *Hooks) look(pid uint32) {
-	dir := filepath.Join(h.root, strconv.FormatUint(uint64(pid), 10))
+	dir := h.dir(pid)
 	mapped, err := mappings(dir)
 	if err != nil {
 		return // it has ended
 	}
+	for _, m := range h.open(dir, mapped) {
+		h.attach(m.mapping, m.file, false)
+	}
+	h.lookAhead(dir)
+}
+
+// opened is a mapping with its file.
+type opened struct {
+	mapping
+	file *os.File
+}
+
+// open opens what is not known yet, at once: when the process ends the files are out of reach. Those that are so already are left for
+// the next process that has them mapped.
+func (h *Hooks) open(dir string, mapped []mapping) (files []opened) {
 	for _, m := range mapped {
 		if f := h.files[m.id]; f != nil {
 			f.missed = 0
 			continue
 		}
-		if len(h.files) >= maxFiles {
-			h.forgetEmpty()
+		if !h.wanted(m.path, m.executable) {
+			continue
 		}
-		h.files[m.id] = h.attach(dir, m)
+		if f, err := os.Open(m.open(dir)); err == nil {
+			files = append(files, opened{m, f})
+		}
 	}
+	return files
 }
 
-// attach hooks a file for every kind that wants it.
-func (h *Hooks) attach(dir string, m mapping) *file {
-	f := &file{}
+func (h *Hooks) wanted(path string, executable bool) bool {
+	return slices.ContainsFunc(h.kinds, func(k Kind) bool { return k.Wanted(path, executable) })
+}
+
+// attach hooks an open file for every kind that wants it, and closes it.
+func (h *Hooks) attach(m mapping, from *os.File, ahead bool) {
+	defer from.Close()
+	if len(h.files) >= maxFiles {
+		h.forgetEmpty()
+	}
+	f := &file{ahead: ahead}
+	h.files[m.id] = f
 	for _, k := range h.kinds {
 		if !k.Wanted(m.path, m.executable) {
 			continue
 		}
-		c, err := k.Attach(m.open(dir))
+		c, err := k.Attach("/proc/self/fd/" + strconv.FormatUint(uint64(from.Fd()), 10))
 		switch {
-		case errors.Is(err, os.ErrNotExist): // the process has ended meanwhile
 		case err != nil:
 			h.log.Warn("file not hooked", slog.String("file", m.path), slog.String("error", err.Error()))
 		case c != nil:
@@ -133,7 +167,6 @@ func (h *Hooks) attach(dir string, m mapping) *file {
 	if f.hooks != nil {
 		h.hooked.Add(1)
 	}
-	return f
 }
 
 // sweep lets go of files that nobody has mapped any more.
@@ -153,7 +186,7 @@ func (h *Hooks) sweep() {
 		}
 	}
 	for id, f := range h.files {
-		if f.missed++; used[id] {
+		if f.missed++; used[id] || f.ahead && f.hooks != nil {
 			f.missed = 0
 		}
 		if f.missed > 1 {
