@@ -96,6 +96,7 @@ func writeSamples(t *testing.T) {
 	for name, m := range map[string]message{
 		"exchange-batch.v1": sampleBatch(3),
 		"exchange-batch.v2": sampleBatchV2(),
+		"exchange-batch.v3": sampleBatchV3(),
 		"process-batch.v1": &eventv1.ProcessBatch{
 			Origin: sampleOrigin(),
 			Events: []*eventv1.ProcessEvent{{Kind: eventv1.ProcessEvent_KIND_INSTRUMENTED, TimeUnixNano: 1_700_000_000_000_000_001, Process: sampleProcess(0)}},
@@ -171,6 +172,20 @@ func sampleBatchV2() *eventv1.ExchangeBatch {
 	b.Exchanges[2].UnixPath = "/run/php/php8.2-fpm.sock"
 	b.Exchanges[2].GetHttp().Fastcgi = true
 	b.Exchanges[3].Protocol = &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: "shop.example", Version: 0x0304}}
+	return b
+}
+
+// sampleBatchV3 has what was added since: the machine, and the name of a container.
+func sampleBatchV3() *eventv1.ExchangeBatch {
+	b := sampleBatch(1)
+	b.Origin.Host = &eventv1.Host{
+		Id: "3d1219c7c4c5404aaa1f6d2a48adfda4", Architecture: "amd64", Kernel: "6.18.44",
+		OsName: "Debian GNU/Linux", OsVersion: "12", OsDescription: "Debian GNU/Linux 12 (bookworm)",
+		CloudProvider: "aws", CloudInstance: "i-0123456789abcdef0", CloudType: "m7i.large",
+	}
+	b.Processes[0].Container = &eventv1.Container{
+		Name: "shop-cart-1", Image: "registry.example/shop/cart:1.4", Labels: map[string]string{"com.docker.compose.service": "cart"},
+	}
 	return b
 }
 
