@@ -40,7 +40,9 @@ type Config struct {
 	// WindowBytes and WindowMessages bound what was published and not yet acknowledged. Default 8 MiB, where more was
 	// measured to bring stalls and not throughput, and 1024 messages.
 	WindowBytes, WindowMessages int
-	Metrics                     prometheus.Registerer // nil counts into the void
+	// Replicas is how many copies a cluster of NATS servers keeps of every stream, at least; zero leaves it to the stream.
+	Replicas int
+	Metrics  prometheus.Registerer // nil counts into the void
 }
 
 const (
@@ -58,6 +60,7 @@ type Bus struct {
 	log     *slog.Logger
 	name    string
 	wait    time.Duration
+	copies  int // of every stream, at least
 	metrics *metrics
 	out     *publisher
 	streams provisioner
@@ -78,6 +81,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Bus, error) {
 		log:         log.With("client", cfg.Name),
 		name:        cfg.Name,
 		wait:        cfg.Wait,
+		copies:      cfg.Replicas,
 		metrics:     newMetrics(cfg.Metrics, cfg.Name),
 		closed:      make(chan struct{}),
 		reconnected: make(chan struct{}),

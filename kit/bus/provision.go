@@ -56,6 +56,7 @@ type provisioner struct {
 func (b *Bus) Provision(ctx context.Context, specs ...StreamSpec) error {
 	deadline := time.Now().Add(max(b.wait, apiTimeout))
 	for _, spec := range specs {
+		spec.Replicas = max(spec.Replicas, b.copies)
 		if err := b.provision(ctx, spec, deadline); err != nil {
 			return fmt.Errorf("provision stream %s: %w", spec.Name, err)
 		}

@@ -16,6 +16,8 @@ type BusFlags struct {
 	Creds string        // --nats-creds, a path; empty for none
 	Wait  time.Duration // --nats-wait: how long the server may take to come up
 	Root  string        // --subject-root, one subject token
+	// Replicas of every stream, --stream-replicas.
+	Replicas int
 }
 
 // Register adds the flags to fs.
@@ -23,6 +25,7 @@ func (f *BusFlags) Register(fs *flag.FlagSet) {
 	fs.StringVar(&f.URL, "nats-url", "nats://127.0.0.1:4222", "`URL` of the NATS server, or several parted by commas")
 	fs.StringVar(&f.Creds, "nats-creds", "", "`FILE` with the NATS user's credentials")
 	fs.DurationVar(&f.Wait, "nats-wait", 0, "`DURATION` for which the NATS server may be unreachable at the start; zero fails at once")
+	fs.IntVar(&f.Replicas, "stream-replicas", 1, "`NUMBER` of copies, at least, that a cluster of NATS servers keeps of each stream: 1, 3 or 5")
 	f.RegisterRoot(fs)
 }
 

@@ -32,7 +32,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	if err := run.Parse(flags, args, env); err != nil {
 		return err
 	}
-	cfg.Bus.URL, cfg.Bus.Creds, cfg.Bus.Wait = common.Bus.URL, common.Bus.Creds, common.Bus.Wait
+	cfg.Bus.URL, cfg.Bus.Creds, cfg.Bus.Wait, cfg.Bus.Replicas = common.Bus.URL, common.Bus.Creds, common.Bus.Wait, common.Bus.Replicas
 	cfg.Root, cfg.Paths = subject.Root(common.Bus.Root), common.Config
 	cfg.Log = admin.Logger(stderr, common.Log.Level, common.Log.Format)
 	cfg.Admin = admin.New()
