@@ -2,16 +2,19 @@
 
 // Package otlp turns batches of exchanges into OTLP messages: a span for each exchange, and histograms over all of them.
 //
-// The same batch always gives the same messages, cut at the same exchanges: where to cut is decided by the batch alone, never by what
-// was seen before. Routes and the addresses in metrics do depend on the past (packages route and peer), so the bytes of a
-// message may differ between two tries, but not which exchanges it is about. That is what lets a redelivered batch
-// be recognised part by part.
+// Where a batch is cut is decided by it and by what its processes are called. Routes and the addresses in metrics depend on the past
+// (packages route and peer), so the bytes of a message may differ between two tries; its part does not, which says of which
+// service and of which exchanges it is. That is what lets a redelivered batch be recognised part by part. A process that
+// has another name at the second try gives another part: its exchanges may come twice, and are never taken for others.
 package otlp
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strconv"
+
+	"github.com/cespare/xxhash/v2"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -56,6 +59,7 @@ type Encoder struct {
 	groups    []*group
 	result    Result
 	chunk     int      // number of the chunk at hand, from 1
+	part      []byte   // what names that chunk: the service, and the index of each exchange
 	blocks    []*block // of that chunk; the others wait to be used again
 	used      int      // blocks in use
 
@@ -98,8 +102,8 @@ type group struct {
 // Encode makes the messages of a batch in a fixed order: for each service and chunk of its exchanges, traces and metrics.
 func (e *Encoder) Encode(batch *eventv1.ExchangeBatch) Result {
 	e.begin(batch)
-	for i, g := range e.groups {
-		e.encodeGroup(batch, g, strconv.Itoa(i))
+	for _, g := range e.groups {
+		e.encodeGroup(batch, g)
 	}
 	return e.result
 }
@@ -158,14 +162,15 @@ const (
 )
 
 // encodeGroup cuts the exchanges of a service into chunks and encodes each.
-func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group, name string) {
+func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group) {
 	var x exchange
-	size, first := 0, e.chunk
+	size := 0
 	flush := func() {
-		e.flush(g, name+"."+strconv.Itoa(e.chunk-first))
+		e.flush(g)
 		size = 0
 		e.chunk++
 	}
+	e.name(g)
 	for _, i := range g.exchanges {
 		raw := batch.GetExchanges()[i]
 		if loss := e.read(raw, &x); loss != "" {
@@ -176,15 +181,23 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group, name strin
 		cost := exchangeCost + 4*max(len(x.path), route.MaxPattern) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
 		if size > 0 && size+cost+processCost+len(p.resource) > MaxMessage {
 			flush()
+			e.name(g)
 		}
 		if p.charged != e.chunk {
 			p.charged = e.chunk
 			size += processCost + len(p.resource)
 		}
 		size += cost
+		e.part = binary.LittleEndian.AppendUint32(e.part, uint32(i)) //nolint:gosec // an index in a message of bounded size
 		e.add(p, &x, batch.GetOrigin(), i)
 	}
 	flush()
+}
+
+// name begins the name of a chunk.
+func (e *Encoder) name(g *group) {
+	e.part = append(append(e.part[:0], g.namespace...), 0)
+	e.part = append(append(e.part, g.name...), 0)
 }
 
 // add takes an exchange into the chunk at hand.
@@ -230,7 +243,8 @@ func (e *Encoder) route(p *process, x *exchange) (loss string) {
 }
 
 // flush ends the chunk at hand. A signal of which there is nothing has no message.
-func (e *Encoder) flush(g *group, part string) {
+func (e *Encoder) flush(g *group) {
+	part := strconv.FormatUint(xxhash.Sum64(e.part), 16)
 	traces := Message{Signal: subject.Traces, Namespace: g.namespace, Service: g.name, Part: "traces." + part}
 	start := len(e.data)
 	for _, b := range e.blocks[:e.used] {

@@ -322,6 +322,42 @@ func eachPoint(md pmetric.Metrics, fn func(series string, p pmetric.HistogramDat
 	}
 }
 
+// A part says of which service and of which exchanges a message is, and nothing else does: not the order of services, nor what came of an exchange.
+func TestPartsNameWhatTheyAreAbout(t *testing.T) {
+	t.Parallel()
+	parts := func(change func(*eventv1.ExchangeBatch)) map[string]string {
+		b := batch(
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.Process = 1 }), get(server, "/", 200),
+			with(get(server, "/", 200), func(x *eventv1.Exchange) { x.Process = 2 }),
+		)
+		change(b)
+		parts := map[string]string{}
+		for _, m := range newEncoder().Encode(b).Messages {
+			parts[m.Service+" "+string(m.Signal)] = m.Part
+		}
+		return parts
+	}
+	as := parts(func(*eventv1.ExchangeBatch) {})
+	for name, tc := range map[string]struct {
+		change func(*eventv1.ExchangeBatch)
+		kept   []string // services whose messages have the names they had
+	}{
+		"a resource grows":         {func(b *eventv1.ExchangeBatch) { b.Processes[0].OtelResourceAttributes += ",k=v" }, []string{"node", "shop"}},
+		"a service is renamed":     {func(b *eventv1.ExchangeBatch) { b.Processes[1].OtelServiceName = "zoo" }, []string{"shop"}},
+		"a process changes sides":  {func(b *eventv1.ExchangeBatch) { b.Processes[2] = b.Processes[1] }, nil},
+		"an exchange has no sense": {func(b *eventv1.ExchangeBatch) { b.Exchanges[2].Role = 0 }, []string{"node"}},
+	} {
+		now := parts(tc.change)
+		for _, service := range []string{"node", "shop"} {
+			for _, signal := range []string{" traces", " metrics"} {
+				if same := now[service+signal] == as[service+signal]; same != slices.Contains(tc.kept, service) {
+					t.Errorf("%s: part of %s is %q, was %q", name, service+signal, now[service+signal], as[service+signal])
+				}
+			}
+		}
+	}
+}
+
 // The worst there can be stays within the bound, and the cut does not depend on rules or on what was learned.
 func TestCutsByInputAlone(t *testing.T) {
 	t.Parallel()
