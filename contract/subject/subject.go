@@ -51,6 +51,7 @@ const (
 	SchemaService   = "busbar.kube.v1.Service"
 	SchemaNode      = "busbar.kube.v1.Node"
 	SchemaSelection = "busbar.kube.v1.Selection"
+	SchemaWatcher   = "busbar.kube.v1.Watcher"
 	SchemaOwners    = "busbar.state.v1.Owners"
 	SchemaShard     = "busbar.state.v1.Shard"
 	SchemaPart      = "busbar.state.v1.Part"
@@ -130,6 +131,12 @@ func (r Root) SeriesState(destination string, shard, part int) string {
 func (r Root) Kube(kind, uid string) string {
 	return string(r) + ".kube." + Token(kind) + "." + Token(uid)
 }
+
+// KubeAll matches what is known of all things of a kind.
+func (r Root) KubeAll(kind string) string { return string(r) + ".kube." + Token(kind) + ".*" }
+
+// KubeWatcher is where enrichers agree on who watches the Kubernetes API: <root>.kube.watcher.
+func (r Root) KubeWatcher() string { return string(r) + ".kube.watcher" }
 
 // Selection is where the probe of a node learns which containers Kubernetes selectors mean: <root>.kube.selection.<node>.
 func (r Root) Selection(node string) string { return r.Kube("selection", node) }

@@ -81,6 +81,7 @@ func TestEveryStreamTakesItsSubjects(t *testing.T) {
 		r.SeriesState("my-dest", 3, 0): r.StateStream("my-dest"),
 		r.Kube("pod", "1-2-3"):         r.KubeStream(),
 		r.Selection("n1"):              r.KubeStream(),
+		r.KubeWatcher():                r.KubeStream(),
 	} {
 		prefix := strings.TrimSuffix(stream.Subjects[0], ">")
 		if !strings.HasPrefix(subject, prefix) || !strings.HasPrefix(stream.Name, "ACME_") {

@@ -27,6 +27,7 @@ import (
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/kit/store"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
@@ -93,12 +94,14 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Admin != nil {
 		defer cfg.Admin.Check(Service, b.Ready)()
 	}
-	err = b.Provision(ctx, bus.StreamSpec(e.Root.RawStream()), bus.StreamSpec(e.Root.OTLPStream()), bus.StreamSpec(e.Root.DeadStream()))
-	if err != nil {
-		return err
+	for _, s := range []subject.Stream{e.Root.RawStream(), e.Root.OTLPStream(), e.Root.KubeStream(), e.Root.DeadStream()} {
+		if err := b.Provision(ctx, bus.StreamSpec(s)); err != nil {
+			return err
+		}
 	}
 	var group run.Group
 	group.Add("resources", e.watch)
+	group.Add("cluster", e.follow)
 	group.Add("batches", e.consume)
 	group.Add("heartbeat", e.beat)
 	group.Add("replicas", e.lookout)
@@ -111,14 +114,16 @@ type enricher struct {
 	metrics  *metrics
 	ledger   *origin.Ledger
 	routes   *route.Routes
-	encoders sync.Pool     // of *otlp.Encoder, one for each worker at work
+	encoders sync.Pool // of *otlp.Encoder, one for each worker at work
+	cluster  *kube.Directory
+	known    chan struct{} // closed when all that the bus has about the cluster has been read
 	ready    chan struct{} // closed when the resources are in force
 	start    sync.Once     // closes it
 	refusal  config.Refusal
 }
 
 func newEnricher(cfg Config) *enricher {
-	e := &enricher{Config: cfg, ledger: origin.NewLedger(), ready: make(chan struct{})}
+	e := &enricher{Config: cfg, ledger: origin.NewLedger(), cluster: kube.NewDirectory(), known: make(chan struct{}), ready: make(chan struct{})}
 	e.Log = cfg.Log.With(slog.String("service", Service))
 	e.Tenant = cmp.Or(cfg.Tenant, subject.DefaultTenant)
 	if cfg.Admin != nil {
@@ -131,7 +136,11 @@ func newEnricher(cfg Config) *enricher {
 	learned := sharedSet{e.Store}
 	e.routes = route.New(&route.Book{}, learned)
 	peers, by := peer.New(learned), ident.Producer{Name: "busbar", Version: run.Version()}
-	e.encoders.New = func() any { return otlp.NewEncoder(e.routes, peers, by) }
+	e.encoders.New = func() any {
+		encoder := otlp.NewEncoder(e.routes, peers, by)
+		encoder.Cluster = e.cluster
+		return encoder
+	}
 	return e
 }
 
@@ -167,11 +176,18 @@ func book(set *config.Set) (*route.Book, config.Faults) {
 	return b, faults
 }
 
+// follow keeps at hand what the bus has about the cluster.
+func (e *enricher) follow(ctx context.Context) error {
+	return e.cluster.Follow(ctx, e.bus, e.Root, e.Log, func() { close(e.known) })
+}
+
 func (e *enricher) consume(ctx context.Context) error {
-	select {
-	case <-e.ready:
-	case <-ctx.Done():
-		return nil
+	for _, first := range []chan struct{}{e.ready, e.known} {
+		select {
+		case <-first:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	return e.bus.Consume(ctx, bus.ConsumerSpec{
 		Stream:      e.Root.RawStream().Name,

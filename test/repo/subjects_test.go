@@ -31,7 +31,7 @@ func TestSubjectsPage(t *testing.T) {
 	for kind, schema := range map[string]string{"pod": subject.SchemaPod, "service": subject.SchemaService, "node": subject.SchemaNode} {
 		code[r.Kube(kind, "<uid>")] = schema
 	}
-	code[r.Selection("<node>")] = subject.SchemaSelection
+	code[r.Selection("<node>")], code[r.KubeWatcher()] = subject.SchemaSelection, subject.SchemaWatcher
 	state := strings.TrimSuffix(r.ShardState("<destination>", 0), "0") + subject.Token("<shard>")
 	code[state], code[state+"."+subject.Token("<part>")] = subject.SchemaShard, subject.SchemaPart
 	for _, s := range subject.Signals() {

@@ -19,6 +19,7 @@ import (
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/route"
 )
@@ -52,6 +53,7 @@ type Encoder struct {
 	Routes   *route.Routes
 	Peers    *peer.Peers
 	Producer ident.Producer
+	Cluster  *kube.Directory // nil outside Kubernetes
 
 	// Of the batch at hand.
 	addresses []string
