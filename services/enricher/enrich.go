@@ -36,7 +36,8 @@ func (e *enricher) enrich(ctx context.Context, d *bus.Delivery) error {
 	return nil
 }
 
-// read decodes a batch. Its errors are permanent.
+// read decodes a batch, whose texts are pieces of the message: who keeps one keeps all of it, unless he clones. Its errors are
+// permanent.
 func read(d *bus.Delivery) (*eventv1.ExchangeBatch, error) {
 	if schema := d.Header(subject.HeaderSchema); schema != "" && schema != subject.SchemaExchanges {
 		return nil, bus.Permanent(reasonSchema, fmt.Errorf("schema is %.100q, not %s", schema, subject.SchemaExchanges))
@@ -49,7 +50,7 @@ func read(d *bus.Delivery) (*eventv1.ExchangeBatch, error) {
 		return nil, bus.Permanent(reasonTooLarge, fmt.Errorf("batch has %d bytes, at most %d are allowed", len(data), bus.MaxData))
 	}
 	batch := new(eventv1.ExchangeBatch)
-	if err := batch.UnmarshalVT(data); err != nil {
+	if err := batch.UnmarshalVTUnsafe(data); err != nil {
 		return nil, bus.Permanent(bus.ReasonUndecodable, fmt.Errorf("decode batch: %w", err))
 	}
 	return batch, nil

@@ -490,7 +490,7 @@ func FuzzEncode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var b eventv1.ExchangeBatch
-		if b.UnmarshalVT(data) != nil {
+		if b.UnmarshalVTUnsafe(data) != nil {
 			return
 		}
 		result := newEncoder().Encode(&b)
@@ -532,7 +532,7 @@ func BenchmarkEnrich(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var batch eventv1.ExchangeBatch
-			if err := batch.UnmarshalVT(data); err != nil {
+			if err := batch.UnmarshalVTUnsafe(data); err != nil {
 				b.Fatal(err)
 			}
 			e.Encode(&batch)

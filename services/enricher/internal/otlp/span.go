@@ -49,11 +49,13 @@ func (e *Encoder) addSpans(b *block, x *exchange, origin *eventv1.Origin, index 
 	var ids spanIDs
 	ids.trace, ids.span, ids.parent = x.ids(origin, index)
 	if x.begin-x.start < leastQueue {
-		b.add(e.appendSpan(e.span[:0], x, ids))
+		e.span = e.appendSpan(e.span[:0], x, ids)
+		b.add(e.span)
 		return
 	}
 	whole, queue := derived(ids, "request"), derived(ids, "in queue")
-	b.add(e.appendSpan(e.span[:0], x, spanIDs{ids.trace, whole[:], ids.parent}))
+	e.span = e.appendSpan(e.span[:0], x, spanIDs{ids.trace, whole[:], ids.parent})
+	b.add(e.span)
 	flags := x.flags(false) | flagsOfParent
 	b.add(appendInner(e.span[:0], "in queue", x.start, x.begin, spanIDs{ids.trace, queue[:], whole[:]}, flags))
 	b.add(appendInner(e.span[:0], "processing", x.begin, x.end, spanIDs{ids.trace, ids.span, whole[:]}, flags))
