@@ -101,6 +101,14 @@ func writeSamples(t *testing.T) {
 			Origin: sampleOrigin(),
 			Events: []*eventv1.ProcessEvent{{Kind: eventv1.ProcessEvent_KIND_INSTRUMENTED, TimeUnixNano: 1_700_000_000_000_000_001, Process: sampleProcess(0)}},
 		},
+		"process-batch.v2": &eventv1.ProcessBatch{
+			Origin: sampleOrigin(),
+			Samples: []*eventv1.ProcessSample{{
+				Process: sampleProcess(0), StartUnixNano: 1_700_000_000_000_000_000, TimeUnixNano: 1_700_000_010_000_000_000,
+				UserNano: 3_000_000_000, SystemNano: 20_000_000, Processors: 8, MemoryBytes: 1 << 20, VirtualBytes: 1 << 30,
+				Disk: &eventv1.Transfer{WrittenBytes: 4096}, Network: &eventv1.Transfer{ReadBytes: 1500, WrittenBytes: 60}, UserId: 1000,
+			}},
+		},
 		"heartbeat.v1": &fleetv1.Heartbeat{
 			Service: "probe", Instance: "n1-4711", Node: "n1", Version: "v0.1.0",
 			StartedUnixNano: 1_700_000_000_000_000_000, TimeUnixNano: 1_700_000_010_000_000_000,
