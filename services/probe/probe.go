@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer p.bus.Close()
-	if err := p.bus.Provision(ctx, bus.StreamSpec(cfg.Root.RawStream())); err != nil {
+	if err := p.bus.Provision(ctx, bus.StreamSpec(cfg.Root.RawStream()), bus.StreamSpec(cfg.Root.KubeStream())); err != nil {
 		return err
 	}
 	if p.kern, err = kern.Load(kern.Options{Tier: cfg.Tier, RingBytes: cfg.RingBytes}); err != nil {
@@ -105,6 +106,7 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	group.Add("agent", p.agent.Run)
 	group.Add("hooks", p.hooks.Run)
 	group.Add("heartbeat", p.beat)
+	group.Add("selection", p.follow)
 	if len(p.Paths) > 0 {
 		group.Add("resources", p.watch)
 	}
@@ -150,13 +152,15 @@ func (p *probe) beat(ctx context.Context) error {
 	return p.bus.Beat(ctx, p.Root.Beat(Service, p.Node), fleetv1.Interval, func() []byte {
 		return b.Payload(func(h *fleetv1.Heartbeat) {
 			s := p.agent.Status()
-			h.Dropped, h.Degraded = s.Dropped, append(p.kern.Degraded(), p.refusal.Degraded()...)
+			h.Dropped, h.Degraded = s.Dropped, slices.Concat(p.kern.Degraded(), p.refusal.Degraded(), unresolved(s))
 			h.Facts = map[string]string{
 				"run":                   p.run,
 				"tier":                  p.kern.Tier(),
 				"processes":             strconv.Itoa(s.Processes),
 				"observed_processes":    strconv.Itoa(s.Observed),
 				"sdk_processes":         strconv.Itoa(s.Exporting),
+				"selected_containers":   strconv.Itoa(s.Selected),
+				"opted_out_containers":  strconv.Itoa(s.OptedOut),
 				"lost_go_processes":     strconv.Itoa(s.LostGo),
 				"exchanges":             strconv.FormatUint(s.Exchanges, 10),
 				"encrypted_connections": strconv.FormatUint(s.Encrypted, 10),

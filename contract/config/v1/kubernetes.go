@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -56,7 +57,7 @@ func (s *KubernetesSelector) Check(report func(path, reason string)) {
 	})
 	for name, entries := range map[string]map[string]string{"labels": s.GetLabels(), "annotations": s.GetAnnotations()} {
 		for _, key := range slices.Sorted(maps.Keys(entries)) {
-			glob(name+"."+key, entries[key])
+			glob(name+"["+strconv.Quote(key)+"]", entries[key])
 		}
 	}
 	if empty {

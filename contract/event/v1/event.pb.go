@@ -420,7 +420,7 @@ func (x ProcessEvent_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ProcessEvent_Kind.Descriptor instead.
 func (ProcessEvent_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{4, 0}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // ExchangeBatch is the payload of busbar.raw.exchange.<node>: exchanges of one node in the order in which they ended.
@@ -567,7 +567,9 @@ type Origin struct {
 	// Place of the batch among all batches of the run on the same subject. A batch that the probe had to drop uses up its number.
 	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Records lost so far in this run, by reason (kernel ring full, spool full, ...). Cumulative.
-	Dropped       map[string]uint64 `protobuf:"bytes,4,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Dropped map[string]uint64 `protobuf:"bytes,4,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// The machine. It is in every batch, because any reader may get any of them.
+	Host          *Host `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -630,6 +632,123 @@ func (x *Origin) GetDropped() map[string]uint64 {
 	return nil
 }
 
+func (x *Origin) GetHost() *Host {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+// Host is what a machine says about itself. What is not known is empty.
+type Host struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                       // of the installation: /etc/machine-id
+	Architecture  string                 `protobuf:"bytes,2,opt,name=architecture,proto3" json:"architecture,omitempty"`   // as OpenTelemetry names it: amd64, arm64, ...
+	Kernel        string                 `protobuf:"bytes,3,opt,name=kernel,proto3" json:"kernel,omitempty"`               // release
+	OsName        string                 `protobuf:"bytes,4,opt,name=os_name,json=osName,proto3" json:"os_name,omitempty"` // NAME, VERSION_ID and PRETTY_NAME of os-release
+	OsVersion     string                 `protobuf:"bytes,5,opt,name=os_version,json=osVersion,proto3" json:"os_version,omitempty"`
+	OsDescription string                 `protobuf:"bytes,6,opt,name=os_description,json=osDescription,proto3" json:"os_description,omitempty"`
+	// What the firmware tells of a cloud: its name as OpenTelemetry has it (aws, gcp, azure, ...), the id of the instance and its type.
+	CloudProvider string `protobuf:"bytes,7,opt,name=cloud_provider,json=cloudProvider,proto3" json:"cloud_provider,omitempty"`
+	CloudInstance string `protobuf:"bytes,8,opt,name=cloud_instance,json=cloudInstance,proto3" json:"cloud_instance,omitempty"`
+	CloudType     string `protobuf:"bytes,9,opt,name=cloud_type,json=cloudType,proto3" json:"cloud_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Host) Reset() {
+	*x = Host{}
+	mi := &file_event_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Host) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Host) ProtoMessage() {}
+
+func (x *Host) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Host.ProtoReflect.Descriptor instead.
+func (*Host) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Host) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Host) GetArchitecture() string {
+	if x != nil {
+		return x.Architecture
+	}
+	return ""
+}
+
+func (x *Host) GetKernel() string {
+	if x != nil {
+		return x.Kernel
+	}
+	return ""
+}
+
+func (x *Host) GetOsName() string {
+	if x != nil {
+		return x.OsName
+	}
+	return ""
+}
+
+func (x *Host) GetOsVersion() string {
+	if x != nil {
+		return x.OsVersion
+	}
+	return ""
+}
+
+func (x *Host) GetOsDescription() string {
+	if x != nil {
+		return x.OsDescription
+	}
+	return ""
+}
+
+func (x *Host) GetCloudProvider() string {
+	if x != nil {
+		return x.CloudProvider
+	}
+	return ""
+}
+
+func (x *Host) GetCloudInstance() string {
+	if x != nil {
+		return x.CloudInstance
+	}
+	return ""
+}
+
+func (x *Host) GetCloudType() string {
+	if x != nil {
+		return x.CloudType
+	}
+	return ""
+}
+
 // Process is what a node knows about one run of one program.
 type Process struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -658,14 +777,16 @@ type Process struct {
 	ExportsTraces  bool `protobuf:"varint,13,opt,name=exports_traces,json=exportsTraces,proto3" json:"exports_traces,omitempty"`
 	ExportsMetrics bool `protobuf:"varint,14,opt,name=exports_metrics,json=exportsMetrics,proto3" json:"exports_metrics,omitempty"`
 	// What is left to that SDK, as Instrumentation says: the probe decides, and who makes spans and metrics obeys.
-	Yield         Yield `protobuf:"varint,15,opt,name=yield,proto3,enum=busbar.event.v1.Yield" json:"yield,omitempty"`
+	Yield Yield `protobuf:"varint,15,opt,name=yield,proto3,enum=busbar.event.v1.Yield" json:"yield,omitempty"`
+	// What the container runtime of the node says about the container; absent until it has answered, or where none does.
+	Container     *Container `protobuf:"bytes,16,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_event_v1_event_proto_msgTypes[3]
+	mi := &file_event_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +798,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[3]
+	mi := &file_event_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +811,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Process) GetPid() uint32 {
@@ -798,6 +919,76 @@ func (x *Process) GetYield() Yield {
 	return Yield_YIELD_UNSPECIFIED
 }
 
+func (x *Process) GetContainer() *Container {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+// Container is what a container runtime knows about a container.
+type Container struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Image string                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"` // as it was asked for, such as registry.example/shop/cart:1.4
+	// Those that name or describe a service: com.docker.compose.*, resource.opentelemetry.io/*, org.opencontainers.image.version, and of
+	// Kubernetes io.kubernetes.*; 16 at most.
+	Labels        map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Container) Reset() {
+	*x = Container{}
+	mi := &file_event_v1_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Container) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Container) ProtoMessage() {}
+
+func (x *Container) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Container.ProtoReflect.Descriptor instead.
+func (*Container) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Container) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Container) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *Container) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // ProcessEvent says what became of a process.
 type ProcessEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -810,7 +1001,7 @@ type ProcessEvent struct {
 
 func (x *ProcessEvent) Reset() {
 	*x = ProcessEvent{}
-	mi := &file_event_v1_event_proto_msgTypes[4]
+	mi := &file_event_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +1013,7 @@ func (x *ProcessEvent) String() string {
 func (*ProcessEvent) ProtoMessage() {}
 
 func (x *ProcessEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[4]
+	mi := &file_event_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +1026,7 @@ func (x *ProcessEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessEvent.ProtoReflect.Descriptor instead.
 func (*ProcessEvent) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProcessEvent) GetKind() ProcessEvent_Kind {
@@ -887,7 +1078,7 @@ type ProcessSample struct {
 
 func (x *ProcessSample) Reset() {
 	*x = ProcessSample{}
-	mi := &file_event_v1_event_proto_msgTypes[5]
+	mi := &file_event_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1090,7 @@ func (x *ProcessSample) String() string {
 func (*ProcessSample) ProtoMessage() {}
 
 func (x *ProcessSample) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[5]
+	mi := &file_event_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1103,7 @@ func (x *ProcessSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessSample.ProtoReflect.Descriptor instead.
 func (*ProcessSample) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ProcessSample) GetProcess() *Process {
@@ -1003,7 +1194,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_event_v1_event_proto_msgTypes[6]
+	mi := &file_event_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1206,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[6]
+	mi := &file_event_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1219,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Transfer) GetReadBytes() uint64 {
@@ -1098,7 +1289,7 @@ type Exchange struct {
 
 func (x *Exchange) Reset() {
 	*x = Exchange{}
-	mi := &file_event_v1_event_proto_msgTypes[7]
+	mi := &file_event_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1301,7 @@ func (x *Exchange) String() string {
 func (*Exchange) ProtoMessage() {}
 
 func (x *Exchange) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[7]
+	mi := &file_event_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1314,7 @@ func (x *Exchange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchange.ProtoReflect.Descriptor instead.
 func (*Exchange) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Exchange) GetProcess() uint32 {
@@ -1355,7 +1546,7 @@ type WireKey struct {
 
 func (x *WireKey) Reset() {
 	*x = WireKey{}
-	mi := &file_event_v1_event_proto_msgTypes[8]
+	mi := &file_event_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1558,7 @@ func (x *WireKey) String() string {
 func (*WireKey) ProtoMessage() {}
 
 func (x *WireKey) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[8]
+	mi := &file_event_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1571,7 @@ func (x *WireKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WireKey.ProtoReflect.Descriptor instead.
 func (*WireKey) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WireKey) GetOpenerIsn() uint32 {
@@ -1427,7 +1618,7 @@ type Http struct {
 
 func (x *Http) Reset() {
 	*x = Http{}
-	mi := &file_event_v1_event_proto_msgTypes[9]
+	mi := &file_event_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1630,7 @@ func (x *Http) String() string {
 func (*Http) ProtoMessage() {}
 
 func (x *Http) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[9]
+	mi := &file_event_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1643,7 @@ func (x *Http) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Http.ProtoReflect.Descriptor instead.
 func (*Http) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Http) GetMethod() string {
@@ -1525,7 +1716,7 @@ type Encrypted struct {
 
 func (x *Encrypted) Reset() {
 	*x = Encrypted{}
-	mi := &file_event_v1_event_proto_msgTypes[10]
+	mi := &file_event_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1728,7 @@ func (x *Encrypted) String() string {
 func (*Encrypted) ProtoMessage() {}
 
 func (x *Encrypted) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[10]
+	mi := &file_event_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1741,7 @@ func (x *Encrypted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Encrypted.ProtoReflect.Descriptor instead.
 func (*Encrypted) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Encrypted) GetServerName() string {
@@ -1580,15 +1771,28 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\fProcessBatch\x12/\n" +
 	"\x06origin\x18\x01 \x01(\v2\x17.busbar.event.v1.OriginR\x06origin\x125\n" +
 	"\x06events\x18\x02 \x03(\v2\x1d.busbar.event.v1.ProcessEventR\x06events\x128\n" +
-	"\asamples\x18\x03 \x03(\v2\x1e.busbar.event.v1.ProcessSampleR\asamples\"\xc6\x01\n" +
+	"\asamples\x18\x03 \x03(\v2\x1e.busbar.event.v1.ProcessSampleR\asamples\"\xf1\x01\n" +
 	"\x06Origin\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12>\n" +
-	"\adropped\x18\x04 \x03(\v2$.busbar.event.v1.Origin.DroppedEntryR\adropped\x1a:\n" +
+	"\adropped\x18\x04 \x03(\v2$.busbar.event.v1.Origin.DroppedEntryR\adropped\x12)\n" +
+	"\x04host\x18\x05 \x01(\v2\x15.busbar.event.v1.HostR\x04host\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xad\x04\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x9e\x02\n" +
+	"\x04Host\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
+	"\farchitecture\x18\x02 \x01(\tR\farchitecture\x12\x16\n" +
+	"\x06kernel\x18\x03 \x01(\tR\x06kernel\x12\x17\n" +
+	"\aos_name\x18\x04 \x01(\tR\x06osName\x12\x1d\n" +
+	"\n" +
+	"os_version\x18\x05 \x01(\tR\tosVersion\x12%\n" +
+	"\x0eos_description\x18\x06 \x01(\tR\rosDescription\x12%\n" +
+	"\x0ecloud_provider\x18\a \x01(\tR\rcloudProvider\x12%\n" +
+	"\x0ecloud_instance\x18\b \x01(\tR\rcloudInstance\x12\x1d\n" +
+	"\n" +
+	"cloud_type\x18\t \x01(\tR\tcloudType\"\xe7\x04\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12&\n" +
 	"\x0fstart_unix_nano\x18\x02 \x01(\x06R\rstartUnixNano\x12\x1d\n" +
@@ -1608,7 +1812,15 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\thost_name\x18\f \x01(\tR\bhostName\x12%\n" +
 	"\x0eexports_traces\x18\r \x01(\bR\rexportsTraces\x12'\n" +
 	"\x0fexports_metrics\x18\x0e \x01(\bR\x0eexportsMetrics\x12,\n" +
-	"\x05yield\x18\x0f \x01(\x0e2\x16.busbar.event.v1.YieldR\x05yield\"\xf4\x01\n" +
+	"\x05yield\x18\x0f \x01(\x0e2\x16.busbar.event.v1.YieldR\x05yield\x128\n" +
+	"\tcontainer\x18\x10 \x01(\v2\x1a.busbar.event.v1.ContainerR\tcontainer\"\xb0\x01\n" +
+	"\tContainer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05image\x18\x02 \x01(\tR\x05image\x12>\n" +
+	"\x06labels\x18\x03 \x03(\v2&.busbar.event.v1.Container.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf4\x01\n" +
 	"\fProcessEvent\x126\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\".busbar.event.v1.ProcessEvent.KindR\x04kind\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x06R\ftimeUnixNano\x122\n" +
@@ -1748,7 +1960,7 @@ func file_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_event_v1_event_proto_goTypes = []any{
 	(Language)(0),          // 0: busbar.event.v1.Language
 	(Yield)(0),             // 1: busbar.event.v1.Yield
@@ -1760,43 +1972,49 @@ var file_event_v1_event_proto_goTypes = []any{
 	(*ExchangeBatch)(nil),  // 7: busbar.event.v1.ExchangeBatch
 	(*ProcessBatch)(nil),   // 8: busbar.event.v1.ProcessBatch
 	(*Origin)(nil),         // 9: busbar.event.v1.Origin
-	(*Process)(nil),        // 10: busbar.event.v1.Process
-	(*ProcessEvent)(nil),   // 11: busbar.event.v1.ProcessEvent
-	(*ProcessSample)(nil),  // 12: busbar.event.v1.ProcessSample
-	(*Transfer)(nil),       // 13: busbar.event.v1.Transfer
-	(*Exchange)(nil),       // 14: busbar.event.v1.Exchange
-	(*WireKey)(nil),        // 15: busbar.event.v1.WireKey
-	(*Http)(nil),           // 16: busbar.event.v1.Http
-	(*Encrypted)(nil),      // 17: busbar.event.v1.Encrypted
-	nil,                    // 18: busbar.event.v1.Origin.DroppedEntry
+	(*Host)(nil),           // 10: busbar.event.v1.Host
+	(*Process)(nil),        // 11: busbar.event.v1.Process
+	(*Container)(nil),      // 12: busbar.event.v1.Container
+	(*ProcessEvent)(nil),   // 13: busbar.event.v1.ProcessEvent
+	(*ProcessSample)(nil),  // 14: busbar.event.v1.ProcessSample
+	(*Transfer)(nil),       // 15: busbar.event.v1.Transfer
+	(*Exchange)(nil),       // 16: busbar.event.v1.Exchange
+	(*WireKey)(nil),        // 17: busbar.event.v1.WireKey
+	(*Http)(nil),           // 18: busbar.event.v1.Http
+	(*Encrypted)(nil),      // 19: busbar.event.v1.Encrypted
+	nil,                    // 20: busbar.event.v1.Origin.DroppedEntry
+	nil,                    // 21: busbar.event.v1.Container.LabelsEntry
 }
 var file_event_v1_event_proto_depIdxs = []int32{
 	9,  // 0: busbar.event.v1.ExchangeBatch.origin:type_name -> busbar.event.v1.Origin
-	10, // 1: busbar.event.v1.ExchangeBatch.processes:type_name -> busbar.event.v1.Process
-	14, // 2: busbar.event.v1.ExchangeBatch.exchanges:type_name -> busbar.event.v1.Exchange
+	11, // 1: busbar.event.v1.ExchangeBatch.processes:type_name -> busbar.event.v1.Process
+	16, // 2: busbar.event.v1.ExchangeBatch.exchanges:type_name -> busbar.event.v1.Exchange
 	9,  // 3: busbar.event.v1.ProcessBatch.origin:type_name -> busbar.event.v1.Origin
-	11, // 4: busbar.event.v1.ProcessBatch.events:type_name -> busbar.event.v1.ProcessEvent
-	12, // 5: busbar.event.v1.ProcessBatch.samples:type_name -> busbar.event.v1.ProcessSample
-	18, // 6: busbar.event.v1.Origin.dropped:type_name -> busbar.event.v1.Origin.DroppedEntry
-	0,  // 7: busbar.event.v1.Process.language:type_name -> busbar.event.v1.Language
-	1,  // 8: busbar.event.v1.Process.yield:type_name -> busbar.event.v1.Yield
-	6,  // 9: busbar.event.v1.ProcessEvent.kind:type_name -> busbar.event.v1.ProcessEvent.Kind
-	10, // 10: busbar.event.v1.ProcessEvent.process:type_name -> busbar.event.v1.Process
-	10, // 11: busbar.event.v1.ProcessSample.process:type_name -> busbar.event.v1.Process
-	13, // 12: busbar.event.v1.ProcessSample.disk:type_name -> busbar.event.v1.Transfer
-	13, // 13: busbar.event.v1.ProcessSample.network:type_name -> busbar.event.v1.Transfer
-	2,  // 14: busbar.event.v1.Exchange.role:type_name -> busbar.event.v1.Role
-	3,  // 15: busbar.event.v1.Exchange.outcome:type_name -> busbar.event.v1.Outcome
-	15, // 16: busbar.event.v1.Exchange.wire_key:type_name -> busbar.event.v1.WireKey
-	4,  // 17: busbar.event.v1.Exchange.abort:type_name -> busbar.event.v1.Abort
-	5,  // 18: busbar.event.v1.Exchange.tls_library:type_name -> busbar.event.v1.TlsLibrary
-	16, // 19: busbar.event.v1.Exchange.http:type_name -> busbar.event.v1.Http
-	17, // 20: busbar.event.v1.Exchange.encrypted:type_name -> busbar.event.v1.Encrypted
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	13, // 4: busbar.event.v1.ProcessBatch.events:type_name -> busbar.event.v1.ProcessEvent
+	14, // 5: busbar.event.v1.ProcessBatch.samples:type_name -> busbar.event.v1.ProcessSample
+	20, // 6: busbar.event.v1.Origin.dropped:type_name -> busbar.event.v1.Origin.DroppedEntry
+	10, // 7: busbar.event.v1.Origin.host:type_name -> busbar.event.v1.Host
+	0,  // 8: busbar.event.v1.Process.language:type_name -> busbar.event.v1.Language
+	1,  // 9: busbar.event.v1.Process.yield:type_name -> busbar.event.v1.Yield
+	12, // 10: busbar.event.v1.Process.container:type_name -> busbar.event.v1.Container
+	21, // 11: busbar.event.v1.Container.labels:type_name -> busbar.event.v1.Container.LabelsEntry
+	6,  // 12: busbar.event.v1.ProcessEvent.kind:type_name -> busbar.event.v1.ProcessEvent.Kind
+	11, // 13: busbar.event.v1.ProcessEvent.process:type_name -> busbar.event.v1.Process
+	11, // 14: busbar.event.v1.ProcessSample.process:type_name -> busbar.event.v1.Process
+	15, // 15: busbar.event.v1.ProcessSample.disk:type_name -> busbar.event.v1.Transfer
+	15, // 16: busbar.event.v1.ProcessSample.network:type_name -> busbar.event.v1.Transfer
+	2,  // 17: busbar.event.v1.Exchange.role:type_name -> busbar.event.v1.Role
+	3,  // 18: busbar.event.v1.Exchange.outcome:type_name -> busbar.event.v1.Outcome
+	17, // 19: busbar.event.v1.Exchange.wire_key:type_name -> busbar.event.v1.WireKey
+	4,  // 20: busbar.event.v1.Exchange.abort:type_name -> busbar.event.v1.Abort
+	5,  // 21: busbar.event.v1.Exchange.tls_library:type_name -> busbar.event.v1.TlsLibrary
+	18, // 22: busbar.event.v1.Exchange.http:type_name -> busbar.event.v1.Http
+	19, // 23: busbar.event.v1.Exchange.encrypted:type_name -> busbar.event.v1.Encrypted
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_event_v1_event_proto_init() }
@@ -1804,7 +2022,7 @@ func file_event_v1_event_proto_init() {
 	if File_event_v1_event_proto != nil {
 		return
 	}
-	file_event_v1_event_proto_msgTypes[7].OneofWrappers = []any{
+	file_event_v1_event_proto_msgTypes[9].OneofWrappers = []any{
 		(*Exchange_Http)(nil),
 		(*Exchange_Encrypted)(nil),
 	}
@@ -1814,7 +2032,7 @@ func file_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_v1_event_proto_rawDesc), len(file_event_v1_event_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

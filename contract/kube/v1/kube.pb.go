@@ -40,7 +40,8 @@ type Pod struct {
 	HostNetwork bool     `protobuf:"varint,6,opt,name=host_network,json=hostNetwork,proto3" json:"host_network,omitempty"`
 	// From the pod's controller to what controls nobody else: ReplicaSet, Deployment.
 	Owners []*Owner `protobuf:"bytes,7,rep,name=owners,proto3" json:"owners,omitempty"`
-	// Those that name or describe a service: app.kubernetes.io/*, resource.opentelemetry.io/*, busbar.dev/*.
+	// Those that name or describe a service: app.kubernetes.io/*, resource.opentelemetry.io/*, busbar.dev/*. And kubernetes.io/config.hash, by
+	// which the cgroups of a static pod call it.
 	Labels        map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Annotations   map[string]string `protobuf:"bytes,9,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Containers    []*Container      `protobuf:"bytes,10,rep,name=containers,proto3" json:"containers,omitempty"`
@@ -293,8 +294,9 @@ type Service struct {
 	Uid       string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
 	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Namespace string                 `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Cluster, external and load balancer addresses, as in Pod.
+	// Cluster, external and load balancer addresses, and endpoints that somebody wrote by hand, as in Pod.
 	Addresses     [][]byte `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	EndUnixNano   uint64   `protobuf:"fixed64,5,opt,name=end_unix_nano,json=endUnixNano,proto3" json:"end_unix_nano,omitempty"` // as in Pod
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -357,6 +359,13 @@ func (x *Service) GetAddresses() [][]byte {
 	return nil
 }
 
+func (x *Service) GetEndUnixNano() uint64 {
+	if x != nil {
+		return x.EndUnixNano
+	}
+	return 0
+}
+
 // Node is the payload of busbar.kube.node.<uid>.
 type Node struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -365,6 +374,7 @@ type Node struct {
 	Addresses     [][]byte               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`                                                                     // as in Pod
 	ProviderId    string                 `protobuf:"bytes,4,opt,name=provider_id,json=providerId,proto3" json:"provider_id,omitempty"`                                                 // such as aws:///eu-central-1a/i-0123456789abcdef0
 	Labels        map[string]string      `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // topology.kubernetes.io/* and node.kubernetes.io/instance-type
+	EndUnixNano   uint64                 `protobuf:"fixed64,6,opt,name=end_unix_nano,json=endUnixNano,proto3" json:"end_unix_nano,omitempty"`                                          // as in Pod
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,6 +442,13 @@ func (x *Node) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *Node) GetEndUnixNano() uint64 {
+	if x != nil {
+		return x.EndUnixNano
+	}
+	return 0
 }
 
 // Selection is the payload of busbar.kube.selection.<node>: what Kubernetes says about the containers of a node, as far as it decides
@@ -571,6 +588,83 @@ func (x *Choice) GetSystem() bool {
 	return false
 }
 
+// Watcher is the payload of busbar.kube.watcher: who asks the API. It comes again every few seconds; when it does not, another takes over.
+type Watcher struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	Life          uint64                 `protobuf:"fixed64,2,opt,name=life,proto3" json:"life,omitempty"` // differs between two lives of an instance
+	Beat          uint64                 `protobuf:"varint,3,opt,name=beat,proto3" json:"beat,omitempty"`
+	Complete      bool                   `protobuf:"varint,4,opt,name=complete,proto3" json:"complete,omitempty"` // all that the cluster has is on the bus
+	Cluster       string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`    // name of the cluster, if somebody gave it one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watcher) Reset() {
+	*x = Watcher{}
+	mi := &file_kube_v1_kube_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watcher) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watcher) ProtoMessage() {}
+
+func (x *Watcher) ProtoReflect() protoreflect.Message {
+	mi := &file_kube_v1_kube_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watcher.ProtoReflect.Descriptor instead.
+func (*Watcher) Descriptor() ([]byte, []int) {
+	return file_kube_v1_kube_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Watcher) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Watcher) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *Watcher) GetBeat() uint64 {
+	if x != nil {
+		return x.Beat
+	}
+	return 0
+}
+
+func (x *Watcher) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *Watcher) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
 var File_kube_v1_kube_proto protoreflect.FileDescriptor
 
 const file_kube_v1_kube_proto_rawDesc = "" +
@@ -605,19 +699,21 @@ const file_kube_v1_kube_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
 	"\x05image\x18\x03 \x01(\tR\x05image\x12\x1a\n" +
-	"\brestarts\x18\x04 \x01(\rR\brestarts\"k\n" +
+	"\brestarts\x18\x04 \x01(\rR\brestarts\"\x8f\x01\n" +
 	"\aService\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
 	"\tnamespace\x18\x03 \x01(\tR\tnamespace\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\fR\taddresses\"\xe0\x01\n" +
+	"\taddresses\x18\x04 \x03(\fR\taddresses\x12\"\n" +
+	"\rend_unix_nano\x18\x05 \x01(\x06R\vendUnixNano\"\x84\x02\n" +
 	"\x04Node\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\fR\taddresses\x12\x1f\n" +
 	"\vprovider_id\x18\x04 \x01(\tR\n" +
 	"providerId\x128\n" +
-	"\x06labels\x18\x05 \x03(\v2 .busbar.kube.v1.Node.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x05 \x03(\v2 .busbar.kube.v1.Node.LabelsEntryR\x06labels\x12\"\n" +
+	"\rend_unix_nano\x18\x06 \x01(\x06R\vendUnixNano\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"o\n" +
@@ -629,7 +725,13 @@ const file_kube_v1_kube_proto_rawDesc = "" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1c\n" +
 	"\tselectors\x18\x02 \x03(\rR\tselectors\x12\x17\n" +
 	"\aopt_out\x18\x03 \x01(\bR\x06optOut\x12\x16\n" +
-	"\x06system\x18\x04 \x01(\bR\x06systemB2Z0github.com/busbar/busbar/contract/kube/v1;kubev1b\x06proto3"
+	"\x06system\x18\x04 \x01(\bR\x06system\"\x83\x01\n" +
+	"\aWatcher\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x12\n" +
+	"\x04life\x18\x02 \x01(\x06R\x04life\x12\x12\n" +
+	"\x04beat\x18\x03 \x01(\x04R\x04beat\x12\x1a\n" +
+	"\bcomplete\x18\x04 \x01(\bR\bcomplete\x12\x18\n" +
+	"\acluster\x18\x05 \x01(\tR\aclusterB2Z0github.com/busbar/busbar/contract/kube/v1;kubev1b\x06proto3"
 
 var (
 	file_kube_v1_kube_proto_rawDescOnce sync.Once
@@ -643,7 +745,7 @@ func file_kube_v1_kube_proto_rawDescGZIP() []byte {
 	return file_kube_v1_kube_proto_rawDescData
 }
 
-var file_kube_v1_kube_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_kube_v1_kube_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_kube_v1_kube_proto_goTypes = []any{
 	(*Pod)(nil),       // 0: busbar.kube.v1.Pod
 	(*Owner)(nil),     // 1: busbar.kube.v1.Owner
@@ -652,22 +754,23 @@ var file_kube_v1_kube_proto_goTypes = []any{
 	(*Node)(nil),      // 4: busbar.kube.v1.Node
 	(*Selection)(nil), // 5: busbar.kube.v1.Selection
 	(*Choice)(nil),    // 6: busbar.kube.v1.Choice
-	nil,               // 7: busbar.kube.v1.Pod.LabelsEntry
-	nil,               // 8: busbar.kube.v1.Pod.AnnotationsEntry
-	nil,               // 9: busbar.kube.v1.Node.LabelsEntry
+	(*Watcher)(nil),   // 7: busbar.kube.v1.Watcher
+	nil,               // 8: busbar.kube.v1.Pod.LabelsEntry
+	nil,               // 9: busbar.kube.v1.Pod.AnnotationsEntry
+	nil,               // 10: busbar.kube.v1.Node.LabelsEntry
 }
 var file_kube_v1_kube_proto_depIdxs = []int32{
-	1, // 0: busbar.kube.v1.Pod.owners:type_name -> busbar.kube.v1.Owner
-	7, // 1: busbar.kube.v1.Pod.labels:type_name -> busbar.kube.v1.Pod.LabelsEntry
-	8, // 2: busbar.kube.v1.Pod.annotations:type_name -> busbar.kube.v1.Pod.AnnotationsEntry
-	2, // 3: busbar.kube.v1.Pod.containers:type_name -> busbar.kube.v1.Container
-	9, // 4: busbar.kube.v1.Node.labels:type_name -> busbar.kube.v1.Node.LabelsEntry
-	6, // 5: busbar.kube.v1.Selection.choices:type_name -> busbar.kube.v1.Choice
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	1,  // 0: busbar.kube.v1.Pod.owners:type_name -> busbar.kube.v1.Owner
+	8,  // 1: busbar.kube.v1.Pod.labels:type_name -> busbar.kube.v1.Pod.LabelsEntry
+	9,  // 2: busbar.kube.v1.Pod.annotations:type_name -> busbar.kube.v1.Pod.AnnotationsEntry
+	2,  // 3: busbar.kube.v1.Pod.containers:type_name -> busbar.kube.v1.Container
+	10, // 4: busbar.kube.v1.Node.labels:type_name -> busbar.kube.v1.Node.LabelsEntry
+	6,  // 5: busbar.kube.v1.Selection.choices:type_name -> busbar.kube.v1.Choice
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_kube_v1_kube_proto_init() }
@@ -681,7 +784,7 @@ func file_kube_v1_kube_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kube_v1_kube_proto_rawDesc), len(file_kube_v1_kube_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -72,6 +72,7 @@ type Agent struct {
 	metrics *metrics
 	status  atomic.Pointer[Status]
 	next    atomic.Pointer[sel.Selector] // to be put in force by the reading goroutine
+	chosen  atomic.Pointer[sel.Chosen]   // the same
 	dials   chan []dial                  // found by a look at connections; holds the only one
 	dialers sync.WaitGroup               // look at connections
 
@@ -106,6 +107,9 @@ type Status struct {
 	Exchanges, Batches  uint64
 	Encrypted           uint64 // of the exchanges: connections whose plaintext was not seen
 	SpoolBytes          int
+	Selected, OptedOut  int // containers that a Kubernetes selector matches, and that ask not to be observed
+	Selectors           int // about Kubernetes, in the resources
+	Unresolved          int // of these, how many nobody has tried
 	Dropped             map[string]uint64
 }
 
@@ -138,6 +142,9 @@ func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Age
 
 // Select puts a selector in force, for running processes too, within a moment. It may be called from any goroutine.
 func (a *Agent) Select(s *sel.Selector) { a.next.Store(s) }
+
+// Choose puts in force what is known about containers, as Select does.
+func (a *Agent) Choose(c *sel.Chosen) { a.chosen.Store(c) }
 
 // Status returns the state of a second ago at most. It may be called from any goroutine.
 func (a *Agent) Status() Status { return *a.status.Load() }
@@ -233,8 +240,14 @@ func (a *Agent) Idle() {
 // upkeep does what is done now and then.
 func (a *Agent) upkeep(now time.Time) {
 	if s := a.next.Swap(nil); s != nil {
-		a.selector = s
-		a.reconsider()
+		a.selector = s.With(a.selector.Chosen())
+		a.listeners = sel.NewListeners(a.cfg.Proc.Root)
+		a.reconsider(func(*watched) bool { return true })
+	}
+	if c := a.chosen.Swap(nil); c != nil {
+		before := a.selector.Chosen()
+		a.selector = a.selector.With(c)
+		a.reconsider(func(w *watched) bool { return !c.Agrees(before, w.process.Info.GetContainerId()) })
 	}
 	if now.Sub(a.ticked) >= tickEvery {
 		a.tick(now)
@@ -287,6 +300,8 @@ func (a *Agent) publishStatus() {
 	s := &Status{
 		Processes: a.table.Len(), Exchanges: a.exchanges, Encrypted: a.encrypted, Batches: a.batches, SpoolBytes: a.spool.size(), Dropped: a.losses.snapshot(),
 	}
+	s.Selected, s.OptedOut = a.selector.Chosen().Containers()
+	s.Unresolved, s.Selectors = a.selector.Unresolved()
 	for _, w := range a.watched {
 		if w.met && w.observed && !w.process.Ended() {
 			s.Observed++
@@ -307,5 +322,7 @@ func (a *Agent) publishStatus() {
 	a.metrics.processes.Set(float64(s.Processes))
 	a.metrics.observed.Set(float64(s.Observed))
 	a.metrics.exporting.Set(float64(s.Exporting))
+	a.metrics.selected.Set(float64(s.Selected))
+	a.metrics.optedOut.Set(float64(s.OptedOut))
 	a.metrics.spool.Set(float64(s.SpoolBytes))
 }

@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	exchanges, batches, processEvents prometheus.Counter
 	processes, observed, exporting    prometheus.Gauge
+	selected, optedOut                prometheus.Gauge
 	spool                             prometheus.Gauge
 	blemishes                         *prometheus.CounterVec
 	blemished                         map[string]uint64 // as the kernel counted last
@@ -31,6 +32,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		processes:     gauge("busbar_probe_processes", "Processes that are known on the node."),
 		observed:      gauge("busbar_probe_observed_processes", "Processes with traffic that are observed."),
 		exporting:     gauge("busbar_probe_exporting_processes", "Processes that are observed and export telemetry themselves."),
+		selected:      gauge("busbar_probe_selected_containers", "Containers of the node that a Kubernetes selector matches."),
+		optedOut:      gauge("busbar_probe_opted_out_containers", "Containers of the node whose pods ask not to be observed."),
 		blemishes: metric.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "busbar_probe_blemishes_total", Help: "Records that are poorer than they should be, by what the kernel could not do.",
 		}, []string{"reason"})),

@@ -111,11 +111,10 @@ func (a *Agent) firstTraffic(w *watched, e *kern.Exchange) {
 	a.announce(w)
 }
 
-// reconsider applies a new selector to every process.
-func (a *Agent) reconsider() {
-	a.listeners = sel.NewListeners(a.cfg.Proc.Root)
+// reconsider applies a new selector to the processes that it may be about.
+func (a *Agent) reconsider(concerns func(*watched) bool) {
 	for _, w := range a.watched {
-		if w.process.Ended() {
+		if w.process.Ended() || !concerns(w) {
 			continue
 		}
 		a.judge(w, func() []uint16 { return a.listeners.Of(w.process.PID()) })

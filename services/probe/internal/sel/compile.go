@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/kit/config"
@@ -56,7 +58,12 @@ func (c *compiler) entry(at string, s *configv1.ProcessSelector) entry {
 		}
 		e.languages = append(e.languages, lang)
 	}
-	if s.GetOpenPorts() == "" && s.GetExe() == "" && s.GetContainerId() == "" && len(s.GetPids()) == 0 && len(s.GetLanguages()) == 0 {
+	if k := s.GetK8S(); k != nil {
+		k.Check(func(path, reason string) { c.fault(strings.TrimSuffix(at+".k8s."+path, "."), "%s", reason) })
+		e.kubernetes, e.placed = k.Key(), strings.Trim(k.GetNamespace(), "*?") != ""
+	}
+	e.contained = s.GetContainersOnly()
+	if proto.Size(s) == 0 {
 		c.fault(at, "an entry needs at least one key, or it would match every process")
 	}
 	return e

@@ -14,6 +14,7 @@ import (
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	kubev1 "github.com/busbar/busbar/contract/kube/v1"
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/services/probe/internal/sel"
 )
@@ -255,8 +256,8 @@ func TestPortsOfInterest(t *testing.T) {
 			t.Errorf("WantsPort(%d) = %t, want %t", port, got, want)
 		}
 	}
-	if !s.NeedsPorts() || s.All() || !new(sel.Selector).All() {
-		t.Error("NeedsPorts or All is wrong")
+	if !s.NeedsPorts() || new(sel.Selector).NeedsPorts() {
+		t.Error("NeedsPorts is wrong")
 	}
 }
 
@@ -311,5 +312,110 @@ func TestListeners(t *testing.T) {
 	}
 	if got := l.Of(1 << 30); got != nil {
 		t.Errorf("Of = %v for no process", got)
+	}
+}
+
+func TestKubernetes(t *testing.T) {
+	t.Parallel()
+	key := func(s *configv1.KubernetesSelector) string { return s.Key() }
+	shop := key(&configv1.KubernetesSelector{Namespace: "shop"})
+	web := key(&configv1.KubernetesSelector{Labels: map[string]string{"tier": "web"}})
+	all := key(&configv1.KubernetesSelector{Namespace: "*"})
+	chosen := sel.Choose(&kubev1.Selection{
+		Selectors: []string{web, shop, all},
+		Choices: []*kubev1.Choice{
+			{ContainerId: "cart", Selectors: []uint32{1, 0, 2}},
+			{ContainerId: "mail", Selectors: []uint32{1, 2, 99}},
+			{ContainerId: "shy", Selectors: []uint32{0, 1, 2}, OptOut: true},
+			{ContainerId: "dns", Selectors: []uint32{2}, System: true},
+		},
+	})
+	const shopEntry, webEntry = "{k8s: {namespace: shop}}", "{k8s: {labels: {tier: web}}}"
+	for name, tc := range map[string]struct {
+		specs []string
+		want  string // observed containers, "host" for a process in none and "new" for one that nobody knows
+	}{
+		"no resource":              {nil, "cart host mail new"},
+		"nothing set":              {[]string{"{}"}, "cart host mail new"},
+		"the system too":           {[]string{"{system: true}"}, "cart dns host mail new"},
+		"namespace":                {[]string{"{select: [" + shopEntry + "]}"}, "cart mail"},
+		"label":                    {[]string{"{select: [" + webEntry + "]}"}, "cart"},
+		"entries are or":           {[]string{"{select: [" + webEntry + ", {k8s: {namespace: shop}}]}"}, "cart mail"},
+		"other keys are and":       {[]string{"{select: [{k8s: {namespace: shop}, exe: '/bin/mail'}]}"}, "mail"},
+		"other keys are and, port": {[]string{"{select: [{k8s: {namespace: shop}, openPorts: 80}]}"}, ""},
+		"every namespace":          {[]string{"{select: [{k8s: {namespace: '*'}}]}"}, "cart mail"},
+		"every, system too":        {[]string{"{select: [{k8s: {namespace: '*'}}], system: true}"}, "cart dns mail"},
+		"a program of the system":  {[]string{"{select: [{exe: '/bin/dns'}]}"}, "dns"},
+		"excluded":                 {[]string{"{exclude: [" + webEntry + "]}"}, "host mail new"},
+		"selected and excluded":    {[]string{"{select: [" + shopEntry + "], exclude: [" + webEntry + "]}"}, "mail"},
+		"not resolved yet":         {[]string{"{select: [{k8s: {pod: cart}}]}"}, ""},
+		"exclusion not resolved":   {[]string{"{exclude: [{k8s: {pod: cart}}]}"}, "cart host mail new"},
+		"containers only":          {[]string{"{select: [{containersOnly: true}]}"}, "cart mail new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, faults := sel.Compile(resources(t, tc.specs...))
+			if faults != nil {
+				t.Fatal(faults)
+			}
+			s = s.With(chosen)
+			var got []string
+			for _, id := range []string{"cart", "dns", "host", "mail", "new", "shy"} {
+				p := &eventv1.Process{Pid: 7, Executable: "/bin/" + id, ContainerId: strings.TrimPrefix(id, "host")}
+				if s.Match(p, func() []uint16 { return nil }).Observe {
+					got = append(got, id)
+				}
+			}
+			if d := cmp.Diff(tc.want, strings.Join(got, " ")); d != "" {
+				t.Errorf("observed (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestChosen(t *testing.T) {
+	t.Parallel()
+	s, faults := sel.Compile(resources(t, "{select: [{k8s: {namespace: a}}, {k8s: {namespace: b}}], exclude: [{k8s: {namespace: a}}]}"))
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	if missing, all := s.Unresolved(); missing != 2 || all != 2 {
+		t.Errorf("%d of %d selectors unresolved, want 2 of 2", missing, all)
+	}
+	a := (&configv1.KubernetesSelector{Namespace: "a"}).Key()
+	one := sel.Choose(&kubev1.Selection{Selectors: []string{a, "z"}, Choices: []*kubev1.Choice{{ContainerId: "x", Selectors: []uint32{0, 1}}, {ContainerId: "y", OptOut: true}}})
+	two := sel.Choose(&kubev1.Selection{Selectors: []string{"z", a}, Choices: []*kubev1.Choice{{ContainerId: "x", Selectors: []uint32{0, 1}}}})
+	if missing, all := s.With(one).Unresolved(); missing != 1 || all != 2 {
+		t.Errorf("%d of %d selectors unresolved, want 1 of 2", missing, all)
+	}
+	if selected, out := one.Containers(); selected != 1 || out != 1 {
+		t.Errorf("%d containers selected, %d opted out, want 1 and 1", selected, out)
+	}
+	var none *sel.Chosen
+	if !one.Agrees(two, "x") || one.Agrees(two, "y") || !two.Agrees(none, "y") || none.Agrees(one, "x") {
+		t.Error("Agrees is wrong")
+	}
+}
+
+func TestKubernetesFaults(t *testing.T) {
+	t.Parallel()
+	_, faults := sel.Compile(resources(t, `
+  select:
+    - k8s: {namespace: "sh[op", labels: {app.kubernetes.io/name: "a{b}"}}
+    - k8s: {}
+  exclude:
+    - {k8s: {deployment: 'c\d'}}`))
+	var got []string
+	for _, f := range faults {
+		got = append(got, f.String())
+	}
+	want := []string{
+		`test.yaml:7:24: spec.select[0].k8s.namespace: "sh[op" is no glob: only '*' and '?' are special, and '[' may not be in it`,
+		`test.yaml:7:66: spec.select[0].k8s.labels["app.kubernetes.io/name"]: "a{b}" is no glob: only '*' and '?' are special, and '{' may not be in it`,
+		`test.yaml:8:12: spec.select[1].k8s: a selector needs at least one key, or it would match every container`,
+		`test.yaml:10:26: spec.exclude[0].k8s.deployment: "c\\d" is no glob: only '*' and '?' are special, and '\\' may not be in it`,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("faults (-want +got):\n%s", d)
 	}
 }
