@@ -77,6 +77,15 @@ func (r Root) KubeStream() Stream {
 	}
 }
 
+// RouteStream keeps what enrichers have learned about the paths of services: the newest message on each subject. Shapes in use are
+// written anew long before their age is over; when it is full the one goes that was not for longest.
+func (r Root) RouteStream() Stream {
+	return Stream{
+		Name: r.stream("ROUTE"), Subjects: []string{string(r) + ".route.>"},
+		MaxBytes: 64 * mib, MaxAge: 30 * 24 * time.Hour, Duplicates: duplicates, Replicas: 1, PerSubject: 1,
+	}
+}
+
 // DeadStream keeps what could not be processed, for a person to look at.
 func (r Root) DeadStream() Stream {
 	return Stream{Name: r.stream("DEAD"), Subjects: []string{string(r) + ".dead.>"}, MaxBytes: 256 * mib, MaxAge: 7 * 24 * time.Hour, Duplicates: duplicates, Replicas: 1}

@@ -52,6 +52,7 @@ const (
 	SchemaNode      = "busbar.kube.v1.Node"
 	SchemaSelection = "busbar.kube.v1.Selection"
 	SchemaWatcher   = "busbar.kube.v1.Watcher"
+	SchemaShape     = "busbar.route.v1.Shape"
 	SchemaOwners    = "busbar.state.v1.Owners"
 	SchemaShard     = "busbar.state.v1.Shard"
 	SchemaPart      = "busbar.state.v1.Part"
@@ -140,6 +141,22 @@ func (r Root) KubeWatcher() string { return string(r) + ".kube.watcher" }
 
 // Selection is where the probe of a node learns which containers Kubernetes selectors mean: <root>.kube.selection.<node>.
 func (r Root) Selection(node string) string { return r.Kube("selection", node) }
+
+// Route is where enrichers keep what they have learned about the paths of one side (server, client) of a service:
+// <root>.route.<side>.<service>.<hash>. The hash is that of ServiceHash.
+func (r Root) Route(side, service, hash string) string {
+	return string(r) + ".route." + Token(side) + "." + Token(service) + "." + Token(hash)
+}
+
+// ServiceHash tells apart services that share a token: FNV-1a (64 bits, hexadecimal) of namespace and service, each ended by a NUL.
+func ServiceHash(namespace, service string) string {
+	h := fnv.New64a()
+	for _, s := range []string{namespace, service} {
+		_, _ = h.Write([]byte(s))
+		_, _ = h.Write([]byte{0})
+	}
+	return strconv.FormatUint(h.Sum64(), 16)
+}
 
 // Dead is where a message goes that can never be processed: <root>.dead.<service>.<reason>.
 func (r Root) Dead(service, reason string) string {

@@ -68,20 +68,30 @@ func TestShardIsPermanent(t *testing.T) {
 	}
 }
 
+// What was learned about a service is found again by its hash.
+func TestServiceHashIsPermanent(t *testing.T) {
+	t.Parallel()
+	got := []string{ServiceHash("", "checkout"), ServiceHash("shop", "cart"), ServiceHash("shopc", "art")}
+	if diff := cmp.Diff([]string{"1067f91242f2c771", "808f2bc953bf6897", "9497de54ed6dfc5"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestEveryStreamTakesItsSubjects(t *testing.T) {
 	t.Parallel()
 	r := Root("acme")
 	for subject, stream := range map[string]Stream{
-		r.RawExchange("n1"):            r.RawStream(),
-		r.RawProcess("n1"):             r.RawStream(),
-		r.OTLP(Logs, "t", "n", "s"):    r.OTLPStream(),
-		r.Out("my-dest", Traces, 3):    r.OutStream("my-dest"),
-		r.Dead("router", "ottl"):       r.DeadStream(),
-		r.Owners("my-dest"):            r.StateStream("my-dest"),
-		r.SeriesState("my-dest", 3, 0): r.StateStream("my-dest"),
-		r.Kube("pod", "1-2-3"):         r.KubeStream(),
-		r.Selection("n1"):              r.KubeStream(),
-		r.KubeWatcher():                r.KubeStream(),
+		r.RawExchange("n1"):                                  r.RawStream(),
+		r.RawProcess("n1"):                                   r.RawStream(),
+		r.OTLP(Logs, "t", "n", "s"):                          r.OTLPStream(),
+		r.Out("my-dest", Traces, 3):                          r.OutStream("my-dest"),
+		r.Dead("router", "ottl"):                             r.DeadStream(),
+		r.Owners("my-dest"):                                  r.StateStream("my-dest"),
+		r.SeriesState("my-dest", 3, 0):                       r.StateStream("my-dest"),
+		r.Kube("pod", "1-2-3"):                               r.KubeStream(),
+		r.Selection("n1"):                                    r.KubeStream(),
+		r.KubeWatcher():                                      r.KubeStream(),
+		r.Route("server", "shop", ServiceHash("eu", "shop")): r.RouteStream(),
 	} {
 		prefix := strings.TrimSuffix(stream.Subjects[0], ">")
 		if !strings.HasPrefix(subject, prefix) || !strings.HasPrefix(stream.Name, "ACME_") {

@@ -28,6 +28,7 @@ func TestSubjectsPage(t *testing.T) {
 		r.Beat("<service>", "<instance>"): "busbar.fleet.v1.Heartbeat",
 		r.Owners("<destination>"):         subject.SchemaOwners,
 	}
+	code[r.Route("<side>", "<service>", "<hash>")] = subject.SchemaShape
 	for kind, schema := range map[string]string{"pod": subject.SchemaPod, "service": subject.SchemaService, "node": subject.SchemaNode} {
 		code[r.Kube(kind, "<uid>")] = schema
 	}
@@ -51,7 +52,7 @@ func TestSubjectsPage(t *testing.T) {
 	}
 
 	var streams [][]string
-	for _, s := range []subject.Stream{r.RawStream(), r.OTLPStream(), r.OutStream("<destination>"), r.StateStream("<destination>"), r.KubeStream(), r.DeadStream()} {
+	for _, s := range []subject.Stream{r.RawStream(), r.OTLPStream(), r.OutStream("<destination>"), r.StateStream("<destination>"), r.KubeStream(), r.RouteStream(), r.DeadStream()} {
 		streams = append(streams, []string{s.Name, strings.Join(s.Subjects, ", "), size(s.MaxBytes), age(s.MaxAge), age(s.Duplicates)})
 	}
 	documented := table(t, "stream", "subjects")
@@ -73,8 +74,8 @@ func TestSubjectsPage(t *testing.T) {
 func TestSubjectsPageKnowsEveryFamily(t *testing.T) {
 	t.Parallel()
 	known := []string{
-		"Beat", "Dead", "Kube", "OTLP", "Out", "Owners", "RawExchange", "RawProcess", "Selection", "SeriesState", "ShardState", // subjects
-		"DeadStream", "KubeStream", "OTLPStream", "OutStream", "RawStream", "StateStream", // streams
+		"Beat", "Dead", "Kube", "OTLP", "Out", "Owners", "RawExchange", "RawProcess", "Route", "Selection", "SeriesState", "ShardState", // subjects
+		"DeadStream", "KubeStream", "OTLPStream", "OutStream", "RawStream", "RouteStream", "StateStream", // streams
 		"ParseOTLP", "ParseOut",
 	}
 	root := reflect.TypeFor[subject.Root]()

@@ -134,7 +134,56 @@ func (x RouteRules_Unmatched) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RouteRules_Unmatched.Descriptor instead.
 func (RouteRules_Unmatched) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{3, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{2, 0}
+}
+
+type RouteRules_Role int32
+
+const (
+	RouteRules_ROLE_UNSPECIFIED RouteRules_Role = 0 // both
+	RouteRules_ROLE_SERVER      RouteRules_Role = 1 // requests that the service answers
+	RouteRules_ROLE_CLIENT      RouteRules_Role = 2 // requests that it makes
+)
+
+// Enum value maps for RouteRules_Role.
+var (
+	RouteRules_Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "ROLE_SERVER",
+		2: "ROLE_CLIENT",
+	}
+	RouteRules_Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"ROLE_SERVER":      1,
+		"ROLE_CLIENT":      2,
+	}
+)
+
+func (x RouteRules_Role) Enum() *RouteRules_Role {
+	p := new(RouteRules_Role)
+	*p = x
+	return p
+}
+
+func (x RouteRules_Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RouteRules_Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[2].Descriptor()
+}
+
+func (RouteRules_Role) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[2]
+}
+
+func (x RouteRules_Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RouteRules_Role.Descriptor instead.
+func (RouteRules_Role) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{2, 1}
 }
 
 type Redact_KeyAction int32
@@ -170,11 +219,11 @@ func (x Redact_KeyAction) String() string {
 }
 
 func (Redact_KeyAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[2].Descriptor()
+	return file_config_v1_config_proto_enumTypes[3].Descriptor()
 }
 
 func (Redact_KeyAction) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[2]
+	return &file_config_v1_config_proto_enumTypes[3]
 }
 
 func (x Redact_KeyAction) Number() protoreflect.EnumNumber {
@@ -183,7 +232,7 @@ func (x Redact_KeyAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Redact_KeyAction.Descriptor instead.
 func (Redact_KeyAction) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{8, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{7, 0}
 }
 
 type Limit_Per int32
@@ -222,11 +271,11 @@ func (x Limit_Per) String() string {
 }
 
 func (Limit_Per) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[3].Descriptor()
+	return file_config_v1_config_proto_enumTypes[4].Descriptor()
 }
 
 func (Limit_Per) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[3]
+	return &file_config_v1_config_proto_enumTypes[4]
 }
 
 func (x Limit_Per) Number() protoreflect.EnumNumber {
@@ -235,7 +284,7 @@ func (x Limit_Per) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Limit_Per.Descriptor instead.
 func (Limit_Per) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type Limit_Over int32
@@ -271,11 +320,11 @@ func (x Limit_Over) String() string {
 }
 
 func (Limit_Over) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[4].Descriptor()
+	return file_config_v1_config_proto_enumTypes[5].Descriptor()
 }
 
 func (Limit_Over) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[4]
+	return &file_config_v1_config_proto_enumTypes[5]
 }
 
 func (x Limit_Over) Number() protoreflect.EnumNumber {
@@ -284,7 +333,7 @@ func (x Limit_Over) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Limit_Over.Descriptor instead.
 func (Limit_Over) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 1}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 1}
 }
 
 type Destination_OnRemove int32
@@ -323,11 +372,11 @@ func (x Destination_OnRemove) String() string {
 }
 
 func (Destination_OnRemove) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[5].Descriptor()
+	return file_config_v1_config_proto_enumTypes[6].Descriptor()
 }
 
 func (Destination_OnRemove) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[5]
+	return &file_config_v1_config_proto_enumTypes[6]
 }
 
 func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
@@ -336,7 +385,7 @@ func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Destination_OnRemove.Descriptor instead.
 func (Destination_OnRemove) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{11, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // Instrumentation says which processes probes observe. Without any, probes observe every process with sockets.
@@ -348,10 +397,7 @@ type Instrumentation struct {
 	// What is left to the telemetry SDK inside a process. The first resource that selects the process says so.
 	Sdk Instrumentation_Sdk `protobuf:"varint,3,opt,name=sdk,proto3,enum=busbar.config.v1.Instrumentation_Sdk" json:"sdk,omitempty"`
 	// Collectors of telemetry are observed as well. Without it, only those that an entry of select names by executable or process id.
-	Collectors bool `protobuf:"varint,4,opt,name=collectors,proto3" json:"collectors,omitempty"`
-	// Namespaces of Kubernetes itself (kube-system, kube-public, kube-node-lease) are observed as well. Without it, only what an entry of
-	// select names by namespace, executable or process id.
-	System        bool `protobuf:"varint,5,opt,name=system,proto3" json:"system,omitempty"`
+	Collectors    bool `protobuf:"varint,4,opt,name=collectors,proto3" json:"collectors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -414,13 +460,6 @@ func (x *Instrumentation) GetCollectors() bool {
 	return false
 }
 
-func (x *Instrumentation) GetSystem() bool {
-	if x != nil {
-		return x.System
-	}
-	return false
-}
-
 // ProcessSelector matches a process when every key that is set matches.
 type ProcessSelector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -433,13 +472,9 @@ type ProcessSelector struct {
 	// Glob over the container id.
 	ContainerId string `protobuf:"bytes,4,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
 	// Names: go, java, nodejs, python, ruby, dotnet, php, rust, cpp.
-	Languages []string `protobuf:"bytes,5,rep,name=languages,proto3" json:"languages,omitempty"`
-	// What Kubernetes says about the container. An enricher that watches Kubernetes finds the containers and tells the probes.
-	K8S *KubernetesSelector `protobuf:"bytes,6,opt,name=k8s,proto3" json:"k8s,omitempty"`
-	// Only processes in a container.
-	ContainersOnly bool `protobuf:"varint,7,opt,name=containers_only,json=containersOnly,proto3" json:"containers_only,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	Languages     []string `protobuf:"bytes,5,rep,name=languages,proto3" json:"languages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcessSelector) Reset() {
@@ -507,163 +542,6 @@ func (x *ProcessSelector) GetLanguages() []string {
 	return nil
 }
 
-func (x *ProcessSelector) GetK8S() *KubernetesSelector {
-	if x != nil {
-		return x.K8S
-	}
-	return nil
-}
-
-func (x *ProcessSelector) GetContainersOnly() bool {
-	if x != nil {
-		return x.ContainersOnly
-	}
-	return false
-}
-
-// KubernetesSelector matches a container when every key that is set matches. All are globs: "*" is any text, "?" one character.
-type KubernetesSelector struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Node      string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	Pod       string                 `protobuf:"bytes,3,opt,name=pod,proto3" json:"pod,omitempty"`
-	Container string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
-	// Names of workloads that own the pod, directly or not; owner is one of any kind.
-	Owner       string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
-	Deployment  string `protobuf:"bytes,6,opt,name=deployment,proto3" json:"deployment,omitempty"`
-	Replicaset  string `protobuf:"bytes,7,opt,name=replicaset,proto3" json:"replicaset,omitempty"`
-	Statefulset string `protobuf:"bytes,8,opt,name=statefulset,proto3" json:"statefulset,omitempty"`
-	Daemonset   string `protobuf:"bytes,9,opt,name=daemonset,proto3" json:"daemonset,omitempty"`
-	Job         string `protobuf:"bytes,10,opt,name=job,proto3" json:"job,omitempty"`
-	Cronjob     string `protobuf:"bytes,11,opt,name=cronjob,proto3" json:"cronjob,omitempty"`
-	// Of the pod. A label or annotation that it has not matches nothing.
-	Labels        map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Annotations   map[string]string `protobuf:"bytes,13,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *KubernetesSelector) Reset() {
-	*x = KubernetesSelector{}
-	mi := &file_config_v1_config_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *KubernetesSelector) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*KubernetesSelector) ProtoMessage() {}
-
-func (x *KubernetesSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use KubernetesSelector.ProtoReflect.Descriptor instead.
-func (*KubernetesSelector) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *KubernetesSelector) GetNamespace() string {
-	if x != nil {
-		return x.Namespace
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetPod() string {
-	if x != nil {
-		return x.Pod
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetContainer() string {
-	if x != nil {
-		return x.Container
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetOwner() string {
-	if x != nil {
-		return x.Owner
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetDeployment() string {
-	if x != nil {
-		return x.Deployment
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetReplicaset() string {
-	if x != nil {
-		return x.Replicaset
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetStatefulset() string {
-	if x != nil {
-		return x.Statefulset
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetDaemonset() string {
-	if x != nil {
-		return x.Daemonset
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetJob() string {
-	if x != nil {
-		return x.Job
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetCronjob() string {
-	if x != nil {
-		return x.Cronjob
-	}
-	return ""
-}
-
-func (x *KubernetesSelector) GetLabels() map[string]string {
-	if x != nil {
-		return x.Labels
-	}
-	return nil
-}
-
-func (x *KubernetesSelector) GetAnnotations() map[string]string {
-	if x != nil {
-		return x.Annotations
-	}
-	return nil
-}
-
 // RouteRules says how paths become routes.
 type RouteRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -673,14 +551,21 @@ type RouteRules struct {
 	Ignore    []string             `protobuf:"bytes,2,rep,name=ignore,proto3" json:"ignore,omitempty"`
 	Unmatched RouteRules_Unmatched `protobuf:"varint,3,opt,name=unmatched,proto3,enum=busbar.config.v1.RouteRules_Unmatched" json:"unmatched,omitempty"`
 	// Globs over the service name; none means every service.
-	Services      []string `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
+	Services []string `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
+	// Exchanges whose path matches one of these leave no span; they count in metrics.
+	IgnoreSpans []string `protobuf:"bytes,5,rep,name=ignore_spans,json=ignoreSpans,proto3" json:"ignore_spans,omitempty"`
+	// Exchanges whose path matches one of these leave a span and do not count in metrics.
+	IgnoreMetrics []string `protobuf:"bytes,6,rep,name=ignore_metrics,json=ignoreMetrics,proto3" json:"ignore_metrics,omitempty"`
+	// Globs over the namespace of the service; none means every namespace.
+	Namespaces    []string        `protobuf:"bytes,7,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	Role          RouteRules_Role `protobuf:"varint,8,opt,name=role,proto3,enum=busbar.config.v1.RouteRules_Role" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RouteRules) Reset() {
 	*x = RouteRules{}
-	mi := &file_config_v1_config_proto_msgTypes[3]
+	mi := &file_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +577,7 @@ func (x *RouteRules) String() string {
 func (*RouteRules) ProtoMessage() {}
 
 func (x *RouteRules) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[3]
+	mi := &file_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +590,7 @@ func (x *RouteRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRules.ProtoReflect.Descriptor instead.
 func (*RouteRules) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RouteRules) GetPatterns() []string {
@@ -736,6 +621,34 @@ func (x *RouteRules) GetServices() []string {
 	return nil
 }
 
+func (x *RouteRules) GetIgnoreSpans() []string {
+	if x != nil {
+		return x.IgnoreSpans
+	}
+	return nil
+}
+
+func (x *RouteRules) GetIgnoreMetrics() []string {
+	if x != nil {
+		return x.IgnoreMetrics
+	}
+	return nil
+}
+
+func (x *RouteRules) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *RouteRules) GetRole() RouteRules_Role {
+	if x != nil {
+		return x.Role
+	}
+	return RouteRules_ROLE_UNSPECIFIED
+}
+
 // Pipeline takes signals from the bus through steps to destinations.
 type Pipeline struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -756,7 +669,7 @@ type Pipeline struct {
 
 func (x *Pipeline) Reset() {
 	*x = Pipeline{}
-	mi := &file_config_v1_config_proto_msgTypes[4]
+	mi := &file_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +681,7 @@ func (x *Pipeline) String() string {
 func (*Pipeline) ProtoMessage() {}
 
 func (x *Pipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[4]
+	mi := &file_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +694,7 @@ func (x *Pipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline.ProtoReflect.Descriptor instead.
 func (*Pipeline) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Pipeline) GetSignals() []string {
@@ -865,7 +778,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_config_v1_config_proto_msgTypes[5]
+	mi := &file_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +790,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[5]
+	mi := &file_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +803,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Step) GetStep() isStep_Step {
@@ -1226,7 +1139,7 @@ type Filter struct {
 
 func (x *Filter) Reset() {
 	*x = Filter{}
-	mi := &file_config_v1_config_proto_msgTypes[6]
+	mi := &file_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1151,7 @@ func (x *Filter) String() string {
 func (*Filter) ProtoMessage() {}
 
 func (x *Filter) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[6]
+	mi := &file_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1164,7 @@ func (x *Filter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filter.ProtoReflect.Descriptor instead.
 func (*Filter) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Filter) GetConditions() []string {
@@ -1333,7 +1246,7 @@ type Transform struct {
 
 func (x *Transform) Reset() {
 	*x = Transform{}
-	mi := &file_config_v1_config_proto_msgTypes[7]
+	mi := &file_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1258,7 @@ func (x *Transform) String() string {
 func (*Transform) ProtoMessage() {}
 
 func (x *Transform) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[7]
+	mi := &file_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1271,7 @@ func (x *Transform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transform.ProtoReflect.Descriptor instead.
 func (*Transform) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Transform) GetStatements() []string {
@@ -1424,7 +1337,7 @@ type Redact struct {
 
 func (x *Redact) Reset() {
 	*x = Redact{}
-	mi := &file_config_v1_config_proto_msgTypes[8]
+	mi := &file_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1349,7 @@ func (x *Redact) String() string {
 func (*Redact) ProtoMessage() {}
 
 func (x *Redact) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[8]
+	mi := &file_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1362,7 @@ func (x *Redact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redact.ProtoReflect.Descriptor instead.
 func (*Redact) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Redact) GetCreditCards() bool {
@@ -1516,7 +1429,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1441,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1454,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Sample) GetRatio() float64 {
@@ -1580,7 +1493,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1505,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1518,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Limit) GetRecords() float64 {
@@ -1674,7 +1587,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1599,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1612,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Destination) GetExporter() isDestination_Exporter {
@@ -1946,7 +1859,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_config_v1_config_proto_msgTypes[12]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +1871,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[12]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +1884,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Queue) GetMaxBytes() string {
@@ -2013,7 +1926,7 @@ type Redact_Pattern struct {
 
 func (x *Redact_Pattern) Reset() {
 	*x = Redact_Pattern{}
-	mi := &file_config_v1_config_proto_msgTypes[15]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +1938,7 @@ func (x *Redact_Pattern) String() string {
 func (*Redact_Pattern) ProtoMessage() {}
 
 func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[15]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +1951,7 @@ func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redact_Pattern.ProtoReflect.Descriptor instead.
 func (*Redact_Pattern) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{8, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *Redact_Pattern) GetName() string {
@@ -2066,67 +1979,49 @@ var File_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x16config/v1/config.proto\x12\x10busbar.config.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xbf\x02\n" +
+	"\x16config/v1/config.proto\x12\x10busbar.config.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa7\x02\n" +
 	"\x0fInstrumentation\x129\n" +
 	"\x06select\x18\x01 \x03(\v2!.busbar.config.v1.ProcessSelectorR\x06select\x12;\n" +
 	"\aexclude\x18\x02 \x03(\v2!.busbar.config.v1.ProcessSelectorR\aexclude\x127\n" +
 	"\x03sdk\x18\x03 \x01(\x0e2%.busbar.config.v1.Instrumentation.SdkR\x03sdk\x12\x1e\n" +
 	"\n" +
 	"collectors\x18\x04 \x01(\bR\n" +
-	"collectors\x12\x16\n" +
-	"\x06system\x18\x05 \x01(\bR\x06system\"C\n" +
+	"collectors\"C\n" +
 	"\x03Sdk\x12\x13\n" +
 	"\x0fSDK_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aSDK_OFF\x10\x01\x12\r\n" +
 	"\tSDK_SPANS\x10\x02\x12\v\n" +
-	"\aSDK_ALL\x10\x03\"\xf8\x01\n" +
+	"\aSDK_ALL\x10\x03\"\x97\x01\n" +
 	"\x0fProcessSelector\x12\x1d\n" +
 	"\n" +
 	"open_ports\x18\x01 \x01(\tR\topenPorts\x12\x10\n" +
 	"\x03exe\x18\x02 \x01(\tR\x03exe\x12\x12\n" +
 	"\x04pids\x18\x03 \x03(\rR\x04pids\x12!\n" +
 	"\fcontainer_id\x18\x04 \x01(\tR\vcontainerId\x12\x1c\n" +
-	"\tlanguages\x18\x05 \x03(\tR\tlanguages\x126\n" +
-	"\x03k8s\x18\x06 \x01(\v2$.busbar.config.v1.KubernetesSelectorR\x03k8s\x12'\n" +
-	"\x0fcontainers_only\x18\a \x01(\bR\x0econtainersOnly\"\xd6\x04\n" +
-	"\x12KubernetesSelector\x12\x1c\n" +
-	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\x12\x10\n" +
-	"\x03pod\x18\x03 \x01(\tR\x03pod\x12\x1c\n" +
-	"\tcontainer\x18\x04 \x01(\tR\tcontainer\x12\x14\n" +
-	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x1e\n" +
-	"\n" +
-	"deployment\x18\x06 \x01(\tR\n" +
-	"deployment\x12\x1e\n" +
-	"\n" +
-	"replicaset\x18\a \x01(\tR\n" +
-	"replicaset\x12 \n" +
-	"\vstatefulset\x18\b \x01(\tR\vstatefulset\x12\x1c\n" +
-	"\tdaemonset\x18\t \x01(\tR\tdaemonset\x12\x10\n" +
-	"\x03job\x18\n" +
-	" \x01(\tR\x03job\x12\x18\n" +
-	"\acronjob\x18\v \x01(\tR\acronjob\x12H\n" +
-	"\x06labels\x18\f \x03(\v20.busbar.config.v1.KubernetesSelector.LabelsEntryR\x06labels\x12W\n" +
-	"\vannotations\x18\r \x03(\v25.busbar.config.v1.KubernetesSelector.AnnotationsEntryR\vannotations\x1a9\n" +
-	"\vLabelsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
-	"\x10AnnotationsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc4\x02\n" +
+	"\tlanguages\x18\x05 \x03(\tR\tlanguages\"\xa5\x04\n" +
 	"\n" +
 	"RouteRules\x12\x1a\n" +
 	"\bpatterns\x18\x01 \x03(\tR\bpatterns\x12\x16\n" +
 	"\x06ignore\x18\x02 \x03(\tR\x06ignore\x12D\n" +
 	"\tunmatched\x18\x03 \x01(\x0e2&.busbar.config.v1.RouteRules.UnmatchedR\tunmatched\x12\x1a\n" +
-	"\bservices\x18\x04 \x03(\tR\bservices\"\x9f\x01\n" +
+	"\bservices\x18\x04 \x03(\tR\bservices\x12!\n" +
+	"\fignore_spans\x18\x05 \x03(\tR\vignoreSpans\x12%\n" +
+	"\x0eignore_metrics\x18\x06 \x03(\tR\rignoreMetrics\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\a \x03(\tR\n" +
+	"namespaces\x125\n" +
+	"\x04role\x18\b \x01(\x0e2!.busbar.config.v1.RouteRules.RoleR\x04role\"\x9f\x01\n" +
 	"\tUnmatched\x12\x19\n" +
 	"\x15UNMATCHED_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19UNMATCHED_LOW_CARDINALITY\x10\x01\x12\x17\n" +
 	"\x13UNMATCHED_HEURISTIC\x10\x02\x12\x16\n" +
 	"\x12UNMATCHED_WILDCARD\x10\x03\x12\x12\n" +
 	"\x0eUNMATCHED_PATH\x10\x04\x12\x13\n" +
-	"\x0fUNMATCHED_UNSET\x10\x05\"\xce\x01\n" +
+	"\x0fUNMATCHED_UNSET\x10\x05\">\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vROLE_SERVER\x10\x01\x12\x0f\n" +
+	"\vROLE_CLIENT\x10\x02\"\xce\x01\n" +
 	"\bPipeline\x12\x18\n" +
 	"\asignals\x18\x01 \x03(\tR\asignals\x12\x18\n" +
 	"\atenants\x18\x02 \x03(\tR\atenants\x12\x1e\n" +
@@ -2273,99 +2168,95 @@ func file_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_config_v1_config_proto_rawDescData
 }
 
-var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_config_v1_config_proto_goTypes = []any{
-	(Instrumentation_Sdk)(0),   // 0: busbar.config.v1.Instrumentation.Sdk
-	(RouteRules_Unmatched)(0),  // 1: busbar.config.v1.RouteRules.Unmatched
-	(Redact_KeyAction)(0),      // 2: busbar.config.v1.Redact.KeyAction
-	(Limit_Per)(0),             // 3: busbar.config.v1.Limit.Per
-	(Limit_Over)(0),            // 4: busbar.config.v1.Limit.Over
-	(Destination_OnRemove)(0),  // 5: busbar.config.v1.Destination.OnRemove
-	(*Instrumentation)(nil),    // 6: busbar.config.v1.Instrumentation
-	(*ProcessSelector)(nil),    // 7: busbar.config.v1.ProcessSelector
-	(*KubernetesSelector)(nil), // 8: busbar.config.v1.KubernetesSelector
-	(*RouteRules)(nil),         // 9: busbar.config.v1.RouteRules
-	(*Pipeline)(nil),           // 10: busbar.config.v1.Pipeline
-	(*Step)(nil),               // 11: busbar.config.v1.Step
-	(*Filter)(nil),             // 12: busbar.config.v1.Filter
-	(*Transform)(nil),          // 13: busbar.config.v1.Transform
-	(*Redact)(nil),             // 14: busbar.config.v1.Redact
-	(*Sample)(nil),             // 15: busbar.config.v1.Sample
-	(*Limit)(nil),              // 16: busbar.config.v1.Limit
-	(*Destination)(nil),        // 17: busbar.config.v1.Destination
-	(*Queue)(nil),              // 18: busbar.config.v1.Queue
-	nil,                        // 19: busbar.config.v1.KubernetesSelector.LabelsEntry
-	nil,                        // 20: busbar.config.v1.KubernetesSelector.AnnotationsEntry
-	(*Redact_Pattern)(nil),     // 21: busbar.config.v1.Redact.Pattern
-	(*structpb.Struct)(nil),    // 22: google.protobuf.Struct
-	(*structpb.Value)(nil),     // 23: google.protobuf.Value
+	(Instrumentation_Sdk)(0),  // 0: busbar.config.v1.Instrumentation.Sdk
+	(RouteRules_Unmatched)(0), // 1: busbar.config.v1.RouteRules.Unmatched
+	(RouteRules_Role)(0),      // 2: busbar.config.v1.RouteRules.Role
+	(Redact_KeyAction)(0),     // 3: busbar.config.v1.Redact.KeyAction
+	(Limit_Per)(0),            // 4: busbar.config.v1.Limit.Per
+	(Limit_Over)(0),           // 5: busbar.config.v1.Limit.Over
+	(Destination_OnRemove)(0), // 6: busbar.config.v1.Destination.OnRemove
+	(*Instrumentation)(nil),   // 7: busbar.config.v1.Instrumentation
+	(*ProcessSelector)(nil),   // 8: busbar.config.v1.ProcessSelector
+	(*RouteRules)(nil),        // 9: busbar.config.v1.RouteRules
+	(*Pipeline)(nil),          // 10: busbar.config.v1.Pipeline
+	(*Step)(nil),              // 11: busbar.config.v1.Step
+	(*Filter)(nil),            // 12: busbar.config.v1.Filter
+	(*Transform)(nil),         // 13: busbar.config.v1.Transform
+	(*Redact)(nil),            // 14: busbar.config.v1.Redact
+	(*Sample)(nil),            // 15: busbar.config.v1.Sample
+	(*Limit)(nil),             // 16: busbar.config.v1.Limit
+	(*Destination)(nil),       // 17: busbar.config.v1.Destination
+	(*Queue)(nil),             // 18: busbar.config.v1.Queue
+	(*Redact_Pattern)(nil),    // 19: busbar.config.v1.Redact.Pattern
+	(*structpb.Struct)(nil),   // 20: google.protobuf.Struct
+	(*structpb.Value)(nil),    // 21: google.protobuf.Value
 }
 var file_config_v1_config_proto_depIdxs = []int32{
-	7,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
-	7,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
+	8,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
+	8,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
 	0,  // 2: busbar.config.v1.Instrumentation.sdk:type_name -> busbar.config.v1.Instrumentation.Sdk
-	8,  // 3: busbar.config.v1.ProcessSelector.k8s:type_name -> busbar.config.v1.KubernetesSelector
-	19, // 4: busbar.config.v1.KubernetesSelector.labels:type_name -> busbar.config.v1.KubernetesSelector.LabelsEntry
-	20, // 5: busbar.config.v1.KubernetesSelector.annotations:type_name -> busbar.config.v1.KubernetesSelector.AnnotationsEntry
-	1,  // 6: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
-	11, // 7: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
-	12, // 8: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
-	13, // 9: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
-	14, // 10: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
-	15, // 11: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
-	16, // 12: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
-	22, // 13: busbar.config.v1.Step.attributes:type_name -> google.protobuf.Struct
-	22, // 14: busbar.config.v1.Step.resource:type_name -> google.protobuf.Struct
-	22, // 15: busbar.config.v1.Step.redaction:type_name -> google.protobuf.Struct
-	22, // 16: busbar.config.v1.Step.probabilistic_sampler:type_name -> google.protobuf.Struct
-	22, // 17: busbar.config.v1.Step.metrics_transform:type_name -> google.protobuf.Struct
-	22, // 18: busbar.config.v1.Step.metrics_transform_alias:type_name -> google.protobuf.Struct
-	23, // 19: busbar.config.v1.Step.batch:type_name -> google.protobuf.Value
-	23, // 20: busbar.config.v1.Step.memory_limiter:type_name -> google.protobuf.Value
-	23, // 21: busbar.config.v1.Step.tail_sampling:type_name -> google.protobuf.Value
-	23, // 22: busbar.config.v1.Step.group_by_trace:type_name -> google.protobuf.Value
-	23, // 23: busbar.config.v1.Step.interval:type_name -> google.protobuf.Value
-	23, // 24: busbar.config.v1.Step.delta_to_cumulative:type_name -> google.protobuf.Value
-	23, // 25: busbar.config.v1.Step.delta_to_cumulative_newer:type_name -> google.protobuf.Value
-	23, // 26: busbar.config.v1.Step.cumulative_to_delta:type_name -> google.protobuf.Value
-	23, // 27: busbar.config.v1.Filter.error_mode:type_name -> google.protobuf.Value
-	23, // 28: busbar.config.v1.Filter.traces:type_name -> google.protobuf.Value
-	23, // 29: busbar.config.v1.Filter.metrics:type_name -> google.protobuf.Value
-	23, // 30: busbar.config.v1.Filter.logs:type_name -> google.protobuf.Value
-	23, // 31: busbar.config.v1.Filter.spans:type_name -> google.protobuf.Value
-	23, // 32: busbar.config.v1.Filter.trace_conditions:type_name -> google.protobuf.Value
-	23, // 33: busbar.config.v1.Filter.metric_conditions:type_name -> google.protobuf.Value
-	23, // 34: busbar.config.v1.Filter.log_conditions:type_name -> google.protobuf.Value
-	23, // 35: busbar.config.v1.Transform.error_mode:type_name -> google.protobuf.Value
-	23, // 36: busbar.config.v1.Transform.trace_statements:type_name -> google.protobuf.Value
-	23, // 37: busbar.config.v1.Transform.metric_statements:type_name -> google.protobuf.Value
-	23, // 38: busbar.config.v1.Transform.log_statements:type_name -> google.protobuf.Value
-	23, // 39: busbar.config.v1.Transform.flatten_data:type_name -> google.protobuf.Value
-	21, // 40: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
-	2,  // 41: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
-	3,  // 42: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
-	4,  // 43: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
-	22, // 44: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	22, // 45: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	22, // 46: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	22, // 47: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	22, // 48: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	22, // 49: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
-	22, // 50: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
-	22, // 51: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
-	22, // 52: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
-	22, // 53: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
-	22, // 54: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
-	22, // 55: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
-	22, // 56: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
-	18, // 57: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
-	5,  // 58: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
-	59, // [59:59] is the sub-list for method output_type
-	59, // [59:59] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	1,  // 3: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
+	2,  // 4: busbar.config.v1.RouteRules.role:type_name -> busbar.config.v1.RouteRules.Role
+	11, // 5: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
+	12, // 6: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
+	13, // 7: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
+	14, // 8: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
+	15, // 9: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
+	16, // 10: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
+	20, // 11: busbar.config.v1.Step.attributes:type_name -> google.protobuf.Struct
+	20, // 12: busbar.config.v1.Step.resource:type_name -> google.protobuf.Struct
+	20, // 13: busbar.config.v1.Step.redaction:type_name -> google.protobuf.Struct
+	20, // 14: busbar.config.v1.Step.probabilistic_sampler:type_name -> google.protobuf.Struct
+	20, // 15: busbar.config.v1.Step.metrics_transform:type_name -> google.protobuf.Struct
+	20, // 16: busbar.config.v1.Step.metrics_transform_alias:type_name -> google.protobuf.Struct
+	21, // 17: busbar.config.v1.Step.batch:type_name -> google.protobuf.Value
+	21, // 18: busbar.config.v1.Step.memory_limiter:type_name -> google.protobuf.Value
+	21, // 19: busbar.config.v1.Step.tail_sampling:type_name -> google.protobuf.Value
+	21, // 20: busbar.config.v1.Step.group_by_trace:type_name -> google.protobuf.Value
+	21, // 21: busbar.config.v1.Step.interval:type_name -> google.protobuf.Value
+	21, // 22: busbar.config.v1.Step.delta_to_cumulative:type_name -> google.protobuf.Value
+	21, // 23: busbar.config.v1.Step.delta_to_cumulative_newer:type_name -> google.protobuf.Value
+	21, // 24: busbar.config.v1.Step.cumulative_to_delta:type_name -> google.protobuf.Value
+	21, // 25: busbar.config.v1.Filter.error_mode:type_name -> google.protobuf.Value
+	21, // 26: busbar.config.v1.Filter.traces:type_name -> google.protobuf.Value
+	21, // 27: busbar.config.v1.Filter.metrics:type_name -> google.protobuf.Value
+	21, // 28: busbar.config.v1.Filter.logs:type_name -> google.protobuf.Value
+	21, // 29: busbar.config.v1.Filter.spans:type_name -> google.protobuf.Value
+	21, // 30: busbar.config.v1.Filter.trace_conditions:type_name -> google.protobuf.Value
+	21, // 31: busbar.config.v1.Filter.metric_conditions:type_name -> google.protobuf.Value
+	21, // 32: busbar.config.v1.Filter.log_conditions:type_name -> google.protobuf.Value
+	21, // 33: busbar.config.v1.Transform.error_mode:type_name -> google.protobuf.Value
+	21, // 34: busbar.config.v1.Transform.trace_statements:type_name -> google.protobuf.Value
+	21, // 35: busbar.config.v1.Transform.metric_statements:type_name -> google.protobuf.Value
+	21, // 36: busbar.config.v1.Transform.log_statements:type_name -> google.protobuf.Value
+	21, // 37: busbar.config.v1.Transform.flatten_data:type_name -> google.protobuf.Value
+	19, // 38: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
+	3,  // 39: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
+	4,  // 40: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
+	5,  // 41: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
+	20, // 42: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	20, // 43: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	20, // 44: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	20, // 45: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	20, // 46: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	20, // 47: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
+	20, // 48: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
+	20, // 49: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
+	20, // 50: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
+	20, // 51: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
+	20, // 52: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
+	20, // 53: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
+	20, // 54: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
+	18, // 55: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	6,  // 56: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -2373,7 +2264,7 @@ func file_config_v1_config_proto_init() {
 	if File_config_v1_config_proto != nil {
 		return
 	}
-	file_config_v1_config_proto_msgTypes[5].OneofWrappers = []any{
+	file_config_v1_config_proto_msgTypes[4].OneofWrappers = []any{
 		(*Step_Filter)(nil),
 		(*Step_Transform)(nil),
 		(*Step_Redact)(nil),
@@ -2394,7 +2285,7 @@ func file_config_v1_config_proto_init() {
 		(*Step_DeltaToCumulativeNewer)(nil),
 		(*Step_CumulativeToDelta)(nil),
 	}
-	file_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+	file_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
 		(*Destination_Http)(nil),
 		(*Destination_HttpAlias)(nil),
 		(*Destination_Grpc)(nil),
@@ -2414,8 +2305,8 @@ func file_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_config_v1_config_proto_rawDesc), len(file_config_v1_config_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   16,
+			NumEnums:      7,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1611,7 +1611,9 @@ type Http struct {
 	// The path is cut, because the head was longer than the capture window.
 	PathTruncated bool `protobuf:"varint,7,opt,name=path_truncated,json=pathTruncated,proto3" json:"path_truncated,omitempty"`
 	// The exchange was FastCGI.
-	Fastcgi       bool `protobuf:"varint,8,opt,name=fastcgi,proto3" json:"fastcgi,omitempty"`
+	Fastcgi bool `protobuf:"varint,8,opt,name=fastcgi,proto3" json:"fastcgi,omitempty"`
+	// Pattern under which the program itself serves the path, where its framework was seen to choose it: "/users/{id}". Empty if not known.
+	Route         string `protobuf:"bytes,9,opt,name=route,proto3" json:"route,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1700,6 +1702,13 @@ func (x *Http) GetFastcgi() bool {
 		return x.Fastcgi
 	}
 	return false
+}
+
+func (x *Http) GetRoute() string {
+	if x != nil {
+		return x.Route
+	}
+	return ""
 }
 
 // Encrypted is a TLS connection, or what passed on it since the last report, whose plaintext cannot be seen. The request is what the
@@ -1890,7 +1899,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"opener_isn\x18\x01 \x01(\aR\topenerIsn\x12!\n" +
 	"\facceptor_isn\x18\x02 \x01(\aR\vacceptorIsn\x12\x1f\n" +
 	"\vrequest_seq\x18\x03 \x01(\aR\n" +
-	"requestSeq\"\xe3\x01\n" +
+	"requestSeq\"\xf9\x01\n" +
 	"\x04Http\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -1900,7 +1909,8 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"user_agent\x18\x06 \x01(\tR\tuserAgent\x12%\n" +
 	"\x0epath_truncated\x18\a \x01(\bR\rpathTruncated\x12\x18\n" +
-	"\afastcgi\x18\b \x01(\bR\afastcgi\"F\n" +
+	"\afastcgi\x18\b \x01(\bR\afastcgi\x12\x14\n" +
+	"\x05route\x18\t \x01(\tR\x05route\"F\n" +
 	"\tEncrypted\x12\x1f\n" +
 	"\vserver_name\x18\x01 \x01(\tR\n" +
 	"serverName\x12\x18\n" +
