@@ -134,7 +134,7 @@ func newEnricher(cfg Config) *enricher {
 		e.Store = store.NewMemory(storeBytes)
 	}
 	learned := sharedSet{e.Store}
-	e.routes = route.New(&route.Book{}, learned)
+	e.routes = route.New(&route.Book{})
 	peers, by := peer.New(learned), ident.Producer{Name: "busbar", Version: run.Version()}
 	e.encoders.New = func() any {
 		encoder := otlp.NewEncoder(e.routes, peers, by)

@@ -36,7 +36,7 @@ func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
 		exchanges: counter("enricher_exchanges_total", "Exchanges that were read."),
 		spans:     counter("enricher_spans_total", "Spans that were made of them."),
 		left: counter("enricher_left_exchanges_total",
-			"Exchanges that have metrics and no span, because the telemetry SDK inside their process makes one."),
+			"Exchanges that have metrics and no span, because the telemetry SDK inside their process makes one or RouteRules want none."),
 		points:    counter("enricher_data_points_total", "Data points that were made of them."),
 		malformed: counter("enricher_malformed_attributes_total", "Processes, once per batch, whose OTEL_RESOURCE_ATTRIBUTES cannot be read."),
 		gaps: counter("gap_batches_total",

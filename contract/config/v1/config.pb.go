@@ -134,7 +134,7 @@ func (x RouteRules_Unmatched) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RouteRules_Unmatched.Descriptor instead.
 func (RouteRules_Unmatched) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{2, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{3, 0}
 }
 
 type RouteRules_Role int32
@@ -183,7 +183,7 @@ func (x RouteRules_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RouteRules_Role.Descriptor instead.
 func (RouteRules_Role) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{2, 1}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{3, 1}
 }
 
 type Redact_KeyAction int32
@@ -232,7 +232,7 @@ func (x Redact_KeyAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Redact_KeyAction.Descriptor instead.
 func (Redact_KeyAction) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{7, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type Limit_Per int32
@@ -284,7 +284,7 @@ func (x Limit_Per) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Limit_Per.Descriptor instead.
 func (Limit_Per) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
 }
 
 type Limit_Over int32
@@ -333,7 +333,7 @@ func (x Limit_Over) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Limit_Over.Descriptor instead.
 func (Limit_Over) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{9, 1}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 1}
 }
 
 type Destination_OnRemove int32
@@ -385,7 +385,7 @@ func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Destination_OnRemove.Descriptor instead.
 func (Destination_OnRemove) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{11, 0}
 }
 
 // Instrumentation says which processes probes observe. Without any, probes observe every process with sockets.
@@ -397,7 +397,10 @@ type Instrumentation struct {
 	// What is left to the telemetry SDK inside a process. The first resource that selects the process says so.
 	Sdk Instrumentation_Sdk `protobuf:"varint,3,opt,name=sdk,proto3,enum=busbar.config.v1.Instrumentation_Sdk" json:"sdk,omitempty"`
 	// Collectors of telemetry are observed as well. Without it, only those that an entry of select names by executable or process id.
-	Collectors    bool `protobuf:"varint,4,opt,name=collectors,proto3" json:"collectors,omitempty"`
+	Collectors bool `protobuf:"varint,4,opt,name=collectors,proto3" json:"collectors,omitempty"`
+	// Namespaces of Kubernetes itself (kube-system, kube-public, kube-node-lease) are observed as well. Without it, only what an entry of
+	// select names by namespace, executable or process id.
+	System        bool `protobuf:"varint,5,opt,name=system,proto3" json:"system,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +463,13 @@ func (x *Instrumentation) GetCollectors() bool {
 	return false
 }
 
+func (x *Instrumentation) GetSystem() bool {
+	if x != nil {
+		return x.System
+	}
+	return false
+}
+
 // ProcessSelector matches a process when every key that is set matches.
 type ProcessSelector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -472,9 +482,13 @@ type ProcessSelector struct {
 	// Glob over the container id.
 	ContainerId string `protobuf:"bytes,4,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
 	// Names: go, java, nodejs, python, ruby, dotnet, php, rust, cpp.
-	Languages     []string `protobuf:"bytes,5,rep,name=languages,proto3" json:"languages,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Languages []string `protobuf:"bytes,5,rep,name=languages,proto3" json:"languages,omitempty"`
+	// What Kubernetes says about the container. An enricher that watches Kubernetes finds the containers and tells the probes.
+	K8S *KubernetesSelector `protobuf:"bytes,6,opt,name=k8s,proto3" json:"k8s,omitempty"`
+	// Only processes in a container.
+	ContainersOnly bool `protobuf:"varint,7,opt,name=containers_only,json=containersOnly,proto3" json:"containers_only,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ProcessSelector) Reset() {
@@ -542,6 +556,163 @@ func (x *ProcessSelector) GetLanguages() []string {
 	return nil
 }
 
+func (x *ProcessSelector) GetK8S() *KubernetesSelector {
+	if x != nil {
+		return x.K8S
+	}
+	return nil
+}
+
+func (x *ProcessSelector) GetContainersOnly() bool {
+	if x != nil {
+		return x.ContainersOnly
+	}
+	return false
+}
+
+// KubernetesSelector matches a container when every key that is set matches. All are globs: "*" is any text, "?" one character.
+type KubernetesSelector struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Node      string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Pod       string                 `protobuf:"bytes,3,opt,name=pod,proto3" json:"pod,omitempty"`
+	Container string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
+	// Names of workloads that own the pod, directly or not; owner is one of any kind.
+	Owner       string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	Deployment  string `protobuf:"bytes,6,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	Replicaset  string `protobuf:"bytes,7,opt,name=replicaset,proto3" json:"replicaset,omitempty"`
+	Statefulset string `protobuf:"bytes,8,opt,name=statefulset,proto3" json:"statefulset,omitempty"`
+	Daemonset   string `protobuf:"bytes,9,opt,name=daemonset,proto3" json:"daemonset,omitempty"`
+	Job         string `protobuf:"bytes,10,opt,name=job,proto3" json:"job,omitempty"`
+	Cronjob     string `protobuf:"bytes,11,opt,name=cronjob,proto3" json:"cronjob,omitempty"`
+	// Of the pod. A label or annotation that it has not matches nothing.
+	Labels        map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Annotations   map[string]string `protobuf:"bytes,13,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KubernetesSelector) Reset() {
+	*x = KubernetesSelector{}
+	mi := &file_config_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KubernetesSelector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KubernetesSelector) ProtoMessage() {}
+
+func (x *KubernetesSelector) ProtoReflect() protoreflect.Message {
+	mi := &file_config_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KubernetesSelector.ProtoReflect.Descriptor instead.
+func (*KubernetesSelector) Descriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *KubernetesSelector) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetDeployment() string {
+	if x != nil {
+		return x.Deployment
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetReplicaset() string {
+	if x != nil {
+		return x.Replicaset
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetStatefulset() string {
+	if x != nil {
+		return x.Statefulset
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetDaemonset() string {
+	if x != nil {
+		return x.Daemonset
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetCronjob() string {
+	if x != nil {
+		return x.Cronjob
+	}
+	return ""
+}
+
+func (x *KubernetesSelector) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *KubernetesSelector) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 // RouteRules says how paths become routes.
 type RouteRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -565,7 +736,7 @@ type RouteRules struct {
 
 func (x *RouteRules) Reset() {
 	*x = RouteRules{}
-	mi := &file_config_v1_config_proto_msgTypes[2]
+	mi := &file_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +748,7 @@ func (x *RouteRules) String() string {
 func (*RouteRules) ProtoMessage() {}
 
 func (x *RouteRules) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[2]
+	mi := &file_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +761,7 @@ func (x *RouteRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRules.ProtoReflect.Descriptor instead.
 func (*RouteRules) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RouteRules) GetPatterns() []string {
@@ -669,7 +840,7 @@ type Pipeline struct {
 
 func (x *Pipeline) Reset() {
 	*x = Pipeline{}
-	mi := &file_config_v1_config_proto_msgTypes[3]
+	mi := &file_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +852,7 @@ func (x *Pipeline) String() string {
 func (*Pipeline) ProtoMessage() {}
 
 func (x *Pipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[3]
+	mi := &file_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +865,7 @@ func (x *Pipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline.ProtoReflect.Descriptor instead.
 func (*Pipeline) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Pipeline) GetSignals() []string {
@@ -778,7 +949,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_config_v1_config_proto_msgTypes[4]
+	mi := &file_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +961,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[4]
+	mi := &file_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +974,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Step) GetStep() isStep_Step {
@@ -1139,7 +1310,7 @@ type Filter struct {
 
 func (x *Filter) Reset() {
 	*x = Filter{}
-	mi := &file_config_v1_config_proto_msgTypes[5]
+	mi := &file_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1322,7 @@ func (x *Filter) String() string {
 func (*Filter) ProtoMessage() {}
 
 func (x *Filter) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[5]
+	mi := &file_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1335,7 @@ func (x *Filter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filter.ProtoReflect.Descriptor instead.
 func (*Filter) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Filter) GetConditions() []string {
@@ -1246,7 +1417,7 @@ type Transform struct {
 
 func (x *Transform) Reset() {
 	*x = Transform{}
-	mi := &file_config_v1_config_proto_msgTypes[6]
+	mi := &file_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1429,7 @@ func (x *Transform) String() string {
 func (*Transform) ProtoMessage() {}
 
 func (x *Transform) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[6]
+	mi := &file_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1442,7 @@ func (x *Transform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transform.ProtoReflect.Descriptor instead.
 func (*Transform) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Transform) GetStatements() []string {
@@ -1337,7 +1508,7 @@ type Redact struct {
 
 func (x *Redact) Reset() {
 	*x = Redact{}
-	mi := &file_config_v1_config_proto_msgTypes[7]
+	mi := &file_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1520,7 @@ func (x *Redact) String() string {
 func (*Redact) ProtoMessage() {}
 
 func (x *Redact) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[7]
+	mi := &file_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1533,7 @@ func (x *Redact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redact.ProtoReflect.Descriptor instead.
 func (*Redact) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Redact) GetCreditCards() bool {
@@ -1429,7 +1600,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_config_v1_config_proto_msgTypes[8]
+	mi := &file_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1612,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[8]
+	mi := &file_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1625,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Sample) GetRatio() float64 {
@@ -1493,7 +1664,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1676,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1689,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Limit) GetRecords() float64 {
@@ -1587,7 +1758,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1770,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1783,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Destination) GetExporter() isDestination_Exporter {
@@ -1859,7 +2030,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2042,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2055,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Queue) GetMaxBytes() string {
@@ -1926,7 +2097,7 @@ type Redact_Pattern struct {
 
 func (x *Redact_Pattern) Reset() {
 	*x = Redact_Pattern{}
-	mi := &file_config_v1_config_proto_msgTypes[12]
+	mi := &file_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2109,7 @@ func (x *Redact_Pattern) String() string {
 func (*Redact_Pattern) ProtoMessage() {}
 
 func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[12]
+	mi := &file_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2122,7 @@ func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redact_Pattern.ProtoReflect.Descriptor instead.
 func (*Redact_Pattern) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{7, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *Redact_Pattern) GetName() string {
@@ -1979,26 +2150,54 @@ var File_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x16config/v1/config.proto\x12\x10busbar.config.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa7\x02\n" +
+	"\x16config/v1/config.proto\x12\x10busbar.config.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xbf\x02\n" +
 	"\x0fInstrumentation\x129\n" +
 	"\x06select\x18\x01 \x03(\v2!.busbar.config.v1.ProcessSelectorR\x06select\x12;\n" +
 	"\aexclude\x18\x02 \x03(\v2!.busbar.config.v1.ProcessSelectorR\aexclude\x127\n" +
 	"\x03sdk\x18\x03 \x01(\x0e2%.busbar.config.v1.Instrumentation.SdkR\x03sdk\x12\x1e\n" +
 	"\n" +
 	"collectors\x18\x04 \x01(\bR\n" +
-	"collectors\"C\n" +
+	"collectors\x12\x16\n" +
+	"\x06system\x18\x05 \x01(\bR\x06system\"C\n" +
 	"\x03Sdk\x12\x13\n" +
 	"\x0fSDK_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aSDK_OFF\x10\x01\x12\r\n" +
 	"\tSDK_SPANS\x10\x02\x12\v\n" +
-	"\aSDK_ALL\x10\x03\"\x97\x01\n" +
+	"\aSDK_ALL\x10\x03\"\xf8\x01\n" +
 	"\x0fProcessSelector\x12\x1d\n" +
 	"\n" +
 	"open_ports\x18\x01 \x01(\tR\topenPorts\x12\x10\n" +
 	"\x03exe\x18\x02 \x01(\tR\x03exe\x12\x12\n" +
 	"\x04pids\x18\x03 \x03(\rR\x04pids\x12!\n" +
 	"\fcontainer_id\x18\x04 \x01(\tR\vcontainerId\x12\x1c\n" +
-	"\tlanguages\x18\x05 \x03(\tR\tlanguages\"\xa5\x04\n" +
+	"\tlanguages\x18\x05 \x03(\tR\tlanguages\x126\n" +
+	"\x03k8s\x18\x06 \x01(\v2$.busbar.config.v1.KubernetesSelectorR\x03k8s\x12'\n" +
+	"\x0fcontainers_only\x18\a \x01(\bR\x0econtainersOnly\"\xd6\x04\n" +
+	"\x12KubernetesSelector\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x10\n" +
+	"\x03pod\x18\x03 \x01(\tR\x03pod\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x1e\n" +
+	"\n" +
+	"deployment\x18\x06 \x01(\tR\n" +
+	"deployment\x12\x1e\n" +
+	"\n" +
+	"replicaset\x18\a \x01(\tR\n" +
+	"replicaset\x12 \n" +
+	"\vstatefulset\x18\b \x01(\tR\vstatefulset\x12\x1c\n" +
+	"\tdaemonset\x18\t \x01(\tR\tdaemonset\x12\x10\n" +
+	"\x03job\x18\n" +
+	" \x01(\tR\x03job\x12\x18\n" +
+	"\acronjob\x18\v \x01(\tR\acronjob\x12H\n" +
+	"\x06labels\x18\f \x03(\v20.busbar.config.v1.KubernetesSelector.LabelsEntryR\x06labels\x12W\n" +
+	"\vannotations\x18\r \x03(\v25.busbar.config.v1.KubernetesSelector.AnnotationsEntryR\vannotations\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\x04\n" +
 	"\n" +
 	"RouteRules\x12\x1a\n" +
 	"\bpatterns\x18\x01 \x03(\tR\bpatterns\x12\x16\n" +
@@ -2169,94 +2368,100 @@ func file_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_config_v1_config_proto_goTypes = []any{
-	(Instrumentation_Sdk)(0),  // 0: busbar.config.v1.Instrumentation.Sdk
-	(RouteRules_Unmatched)(0), // 1: busbar.config.v1.RouteRules.Unmatched
-	(RouteRules_Role)(0),      // 2: busbar.config.v1.RouteRules.Role
-	(Redact_KeyAction)(0),     // 3: busbar.config.v1.Redact.KeyAction
-	(Limit_Per)(0),            // 4: busbar.config.v1.Limit.Per
-	(Limit_Over)(0),           // 5: busbar.config.v1.Limit.Over
-	(Destination_OnRemove)(0), // 6: busbar.config.v1.Destination.OnRemove
-	(*Instrumentation)(nil),   // 7: busbar.config.v1.Instrumentation
-	(*ProcessSelector)(nil),   // 8: busbar.config.v1.ProcessSelector
-	(*RouteRules)(nil),        // 9: busbar.config.v1.RouteRules
-	(*Pipeline)(nil),          // 10: busbar.config.v1.Pipeline
-	(*Step)(nil),              // 11: busbar.config.v1.Step
-	(*Filter)(nil),            // 12: busbar.config.v1.Filter
-	(*Transform)(nil),         // 13: busbar.config.v1.Transform
-	(*Redact)(nil),            // 14: busbar.config.v1.Redact
-	(*Sample)(nil),            // 15: busbar.config.v1.Sample
-	(*Limit)(nil),             // 16: busbar.config.v1.Limit
-	(*Destination)(nil),       // 17: busbar.config.v1.Destination
-	(*Queue)(nil),             // 18: busbar.config.v1.Queue
-	(*Redact_Pattern)(nil),    // 19: busbar.config.v1.Redact.Pattern
-	(*structpb.Struct)(nil),   // 20: google.protobuf.Struct
-	(*structpb.Value)(nil),    // 21: google.protobuf.Value
+	(Instrumentation_Sdk)(0),   // 0: busbar.config.v1.Instrumentation.Sdk
+	(RouteRules_Unmatched)(0),  // 1: busbar.config.v1.RouteRules.Unmatched
+	(RouteRules_Role)(0),       // 2: busbar.config.v1.RouteRules.Role
+	(Redact_KeyAction)(0),      // 3: busbar.config.v1.Redact.KeyAction
+	(Limit_Per)(0),             // 4: busbar.config.v1.Limit.Per
+	(Limit_Over)(0),            // 5: busbar.config.v1.Limit.Over
+	(Destination_OnRemove)(0),  // 6: busbar.config.v1.Destination.OnRemove
+	(*Instrumentation)(nil),    // 7: busbar.config.v1.Instrumentation
+	(*ProcessSelector)(nil),    // 8: busbar.config.v1.ProcessSelector
+	(*KubernetesSelector)(nil), // 9: busbar.config.v1.KubernetesSelector
+	(*RouteRules)(nil),         // 10: busbar.config.v1.RouteRules
+	(*Pipeline)(nil),           // 11: busbar.config.v1.Pipeline
+	(*Step)(nil),               // 12: busbar.config.v1.Step
+	(*Filter)(nil),             // 13: busbar.config.v1.Filter
+	(*Transform)(nil),          // 14: busbar.config.v1.Transform
+	(*Redact)(nil),             // 15: busbar.config.v1.Redact
+	(*Sample)(nil),             // 16: busbar.config.v1.Sample
+	(*Limit)(nil),              // 17: busbar.config.v1.Limit
+	(*Destination)(nil),        // 18: busbar.config.v1.Destination
+	(*Queue)(nil),              // 19: busbar.config.v1.Queue
+	nil,                        // 20: busbar.config.v1.KubernetesSelector.LabelsEntry
+	nil,                        // 21: busbar.config.v1.KubernetesSelector.AnnotationsEntry
+	(*Redact_Pattern)(nil),     // 22: busbar.config.v1.Redact.Pattern
+	(*structpb.Struct)(nil),    // 23: google.protobuf.Struct
+	(*structpb.Value)(nil),     // 24: google.protobuf.Value
 }
 var file_config_v1_config_proto_depIdxs = []int32{
 	8,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
 	8,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
 	0,  // 2: busbar.config.v1.Instrumentation.sdk:type_name -> busbar.config.v1.Instrumentation.Sdk
-	1,  // 3: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
-	2,  // 4: busbar.config.v1.RouteRules.role:type_name -> busbar.config.v1.RouteRules.Role
-	11, // 5: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
-	12, // 6: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
-	13, // 7: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
-	14, // 8: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
-	15, // 9: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
-	16, // 10: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
-	20, // 11: busbar.config.v1.Step.attributes:type_name -> google.protobuf.Struct
-	20, // 12: busbar.config.v1.Step.resource:type_name -> google.protobuf.Struct
-	20, // 13: busbar.config.v1.Step.redaction:type_name -> google.protobuf.Struct
-	20, // 14: busbar.config.v1.Step.probabilistic_sampler:type_name -> google.protobuf.Struct
-	20, // 15: busbar.config.v1.Step.metrics_transform:type_name -> google.protobuf.Struct
-	20, // 16: busbar.config.v1.Step.metrics_transform_alias:type_name -> google.protobuf.Struct
-	21, // 17: busbar.config.v1.Step.batch:type_name -> google.protobuf.Value
-	21, // 18: busbar.config.v1.Step.memory_limiter:type_name -> google.protobuf.Value
-	21, // 19: busbar.config.v1.Step.tail_sampling:type_name -> google.protobuf.Value
-	21, // 20: busbar.config.v1.Step.group_by_trace:type_name -> google.protobuf.Value
-	21, // 21: busbar.config.v1.Step.interval:type_name -> google.protobuf.Value
-	21, // 22: busbar.config.v1.Step.delta_to_cumulative:type_name -> google.protobuf.Value
-	21, // 23: busbar.config.v1.Step.delta_to_cumulative_newer:type_name -> google.protobuf.Value
-	21, // 24: busbar.config.v1.Step.cumulative_to_delta:type_name -> google.protobuf.Value
-	21, // 25: busbar.config.v1.Filter.error_mode:type_name -> google.protobuf.Value
-	21, // 26: busbar.config.v1.Filter.traces:type_name -> google.protobuf.Value
-	21, // 27: busbar.config.v1.Filter.metrics:type_name -> google.protobuf.Value
-	21, // 28: busbar.config.v1.Filter.logs:type_name -> google.protobuf.Value
-	21, // 29: busbar.config.v1.Filter.spans:type_name -> google.protobuf.Value
-	21, // 30: busbar.config.v1.Filter.trace_conditions:type_name -> google.protobuf.Value
-	21, // 31: busbar.config.v1.Filter.metric_conditions:type_name -> google.protobuf.Value
-	21, // 32: busbar.config.v1.Filter.log_conditions:type_name -> google.protobuf.Value
-	21, // 33: busbar.config.v1.Transform.error_mode:type_name -> google.protobuf.Value
-	21, // 34: busbar.config.v1.Transform.trace_statements:type_name -> google.protobuf.Value
-	21, // 35: busbar.config.v1.Transform.metric_statements:type_name -> google.protobuf.Value
-	21, // 36: busbar.config.v1.Transform.log_statements:type_name -> google.protobuf.Value
-	21, // 37: busbar.config.v1.Transform.flatten_data:type_name -> google.protobuf.Value
-	19, // 38: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
-	3,  // 39: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
-	4,  // 40: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
-	5,  // 41: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
-	20, // 42: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	20, // 43: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	20, // 44: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	20, // 45: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	20, // 46: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	20, // 47: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
-	20, // 48: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
-	20, // 49: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
-	20, // 50: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
-	20, // 51: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
-	20, // 52: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
-	20, // 53: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
-	20, // 54: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
-	18, // 55: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
-	6,  // 56: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	9,  // 3: busbar.config.v1.ProcessSelector.k8s:type_name -> busbar.config.v1.KubernetesSelector
+	20, // 4: busbar.config.v1.KubernetesSelector.labels:type_name -> busbar.config.v1.KubernetesSelector.LabelsEntry
+	21, // 5: busbar.config.v1.KubernetesSelector.annotations:type_name -> busbar.config.v1.KubernetesSelector.AnnotationsEntry
+	1,  // 6: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
+	2,  // 7: busbar.config.v1.RouteRules.role:type_name -> busbar.config.v1.RouteRules.Role
+	12, // 8: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
+	13, // 9: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
+	14, // 10: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
+	15, // 11: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
+	16, // 12: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
+	17, // 13: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
+	23, // 14: busbar.config.v1.Step.attributes:type_name -> google.protobuf.Struct
+	23, // 15: busbar.config.v1.Step.resource:type_name -> google.protobuf.Struct
+	23, // 16: busbar.config.v1.Step.redaction:type_name -> google.protobuf.Struct
+	23, // 17: busbar.config.v1.Step.probabilistic_sampler:type_name -> google.protobuf.Struct
+	23, // 18: busbar.config.v1.Step.metrics_transform:type_name -> google.protobuf.Struct
+	23, // 19: busbar.config.v1.Step.metrics_transform_alias:type_name -> google.protobuf.Struct
+	24, // 20: busbar.config.v1.Step.batch:type_name -> google.protobuf.Value
+	24, // 21: busbar.config.v1.Step.memory_limiter:type_name -> google.protobuf.Value
+	24, // 22: busbar.config.v1.Step.tail_sampling:type_name -> google.protobuf.Value
+	24, // 23: busbar.config.v1.Step.group_by_trace:type_name -> google.protobuf.Value
+	24, // 24: busbar.config.v1.Step.interval:type_name -> google.protobuf.Value
+	24, // 25: busbar.config.v1.Step.delta_to_cumulative:type_name -> google.protobuf.Value
+	24, // 26: busbar.config.v1.Step.delta_to_cumulative_newer:type_name -> google.protobuf.Value
+	24, // 27: busbar.config.v1.Step.cumulative_to_delta:type_name -> google.protobuf.Value
+	24, // 28: busbar.config.v1.Filter.error_mode:type_name -> google.protobuf.Value
+	24, // 29: busbar.config.v1.Filter.traces:type_name -> google.protobuf.Value
+	24, // 30: busbar.config.v1.Filter.metrics:type_name -> google.protobuf.Value
+	24, // 31: busbar.config.v1.Filter.logs:type_name -> google.protobuf.Value
+	24, // 32: busbar.config.v1.Filter.spans:type_name -> google.protobuf.Value
+	24, // 33: busbar.config.v1.Filter.trace_conditions:type_name -> google.protobuf.Value
+	24, // 34: busbar.config.v1.Filter.metric_conditions:type_name -> google.protobuf.Value
+	24, // 35: busbar.config.v1.Filter.log_conditions:type_name -> google.protobuf.Value
+	24, // 36: busbar.config.v1.Transform.error_mode:type_name -> google.protobuf.Value
+	24, // 37: busbar.config.v1.Transform.trace_statements:type_name -> google.protobuf.Value
+	24, // 38: busbar.config.v1.Transform.metric_statements:type_name -> google.protobuf.Value
+	24, // 39: busbar.config.v1.Transform.log_statements:type_name -> google.protobuf.Value
+	24, // 40: busbar.config.v1.Transform.flatten_data:type_name -> google.protobuf.Value
+	22, // 41: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
+	3,  // 42: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
+	4,  // 43: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
+	5,  // 44: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
+	23, // 45: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	23, // 46: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	23, // 47: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	23, // 48: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	23, // 49: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	23, // 50: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
+	23, // 51: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
+	23, // 52: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
+	23, // 53: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
+	23, // 54: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
+	23, // 55: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
+	23, // 56: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
+	23, // 57: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
+	19, // 58: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	6,  // 59: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -2264,7 +2469,7 @@ func file_config_v1_config_proto_init() {
 	if File_config_v1_config_proto != nil {
 		return
 	}
-	file_config_v1_config_proto_msgTypes[4].OneofWrappers = []any{
+	file_config_v1_config_proto_msgTypes[5].OneofWrappers = []any{
 		(*Step_Filter)(nil),
 		(*Step_Transform)(nil),
 		(*Step_Redact)(nil),
@@ -2285,7 +2490,7 @@ func file_config_v1_config_proto_init() {
 		(*Step_DeltaToCumulativeNewer)(nil),
 		(*Step_CumulativeToDelta)(nil),
 	}
-	file_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
+	file_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
 		(*Destination_Http)(nil),
 		(*Destination_HttpAlias)(nil),
 		(*Destination_Grpc)(nil),
@@ -2306,7 +2511,7 @@ func file_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_config_v1_config_proto_rawDesc), len(file_config_v1_config_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

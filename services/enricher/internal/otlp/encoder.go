@@ -41,7 +41,8 @@ type Result struct {
 	Messages []Message
 	// Lost counts the exchanges that were left out, by reason.
 	Lost map[string]int
-	// Left counts the exchanges that have no span, because the SDK inside their process makes one.
+	// Left counts the exchanges that count in metrics and have no span, because the SDK inside their process makes one or RouteRules
+	// want none.
 	Left int
 	// Malformed counts the processes whose OTEL_RESOURCE_ATTRIBUTES had to be left out.
 	Malformed int
@@ -152,8 +153,8 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, node string, groups
 	}
 	p.yield = raw.GetYield()
 	p.resource = appendResource(id.Attributes)
-	p.server = e.Routes.Service(p.group.id, id.Name, route.Server)
-	p.client = e.Routes.Service(p.group.id, id.Name, route.Client)
+	p.server = e.Routes.Service(id.Namespace, id.Name, route.Server)
+	p.client = e.Routes.Service(id.Namespace, id.Name, route.Client)
 }
 
 // Worst cases, in bytes, of what an exchange adds to the larger of the two messages, besides its texts, and of what a
@@ -180,7 +181,7 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group) {
 			continue
 		}
 		p := &e.processes[raw.GetProcess()]
-		cost := exchangeCost + 4*max(len(x.path), route.MaxPattern) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
+		cost := exchangeCost + len(x.path) + 3*min(max(len(x.path), len(x.chosen), route.MaxPattern), route.MaxRoute) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
 		if size > 0 && size+cost+processCost+len(p.resource) > MaxMessage {
 			flush()
 			e.name(g)
@@ -204,12 +205,12 @@ func (e *Encoder) name(g *group) {
 
 // add takes an exchange into the chunk at hand.
 func (e *Encoder) add(p *process, x *exchange, origin *eventv1.Origin, index int) {
-	loss, spans := e.route(p, x), p.yield == eventv1.Yield_YIELD_UNSPECIFIED
-	if p.yield == eventv1.Yield_YIELD_ALL || x.secret != nil && !spans {
-		loss = LossSDK
-	}
-	if loss != "" {
-		e.result.Lost[loss]++
+	r := e.route(p, x)
+	x.route = r.Name
+	spans := p.yield == eventv1.Yield_YIELD_UNSPECIFIED && !r.NoSpan
+	metrics := p.yield != eventv1.Yield_YIELD_ALL && !r.NoMetric && x.secret == nil
+	if !spans && !metrics {
+		e.result.Lost[lossOf(r)]++
 		return
 	}
 	if p.block == nil {
@@ -222,26 +223,29 @@ func (e *Encoder) add(p *process, x *exchange, origin *eventv1.Origin, index int
 	} else {
 		e.result.Left++
 	}
-	if x.secret == nil {
+	if metrics {
 		e.count(b, p.group.id, x)
 	}
 }
 
-// route finds the route of an exchange, or says why it is left out.
-func (e *Encoder) route(p *process, x *exchange) (loss string) {
+// lossOf says why an exchange is left out that leaves neither span nor metric.
+func lossOf(r route.Route) string {
+	if r.NoSpan || r.NoMetric {
+		return LossIgnored
+	}
+	return LossSDK
+}
+
+// route finds the route of an exchange.
+func (e *Encoder) route(p *process, x *exchange) route.Route {
 	if x.secret != nil {
-		return ""
+		return route.Route{}
 	}
 	routes := p.server
 	if x.side == route.Client {
 		routes = p.client
 	}
-	r := routes.Route(x.path, x.proven())
-	if r.Ignored {
-		return LossIgnored
-	}
-	x.route = r.Name
-	return ""
+	return routes.Route(x.path, x.chosen, x.proven())
 }
 
 // flush ends the chunk at hand. A signal of which there is nothing has no message.

@@ -250,7 +250,7 @@ func TestLosses(t *testing.T) {
 	b.Addresses = append(b.Addresses, []byte{1, 2, 3})
 	b.Processes[0].OtelResourceAttributes = "%"
 	book, _ := route.NewBook([]*configv1.RouteRules{{Ignore: []string{"/healthz"}}})
-	result := otlp.NewEncoder(route.New(book, nil), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b)
+	result := otlp.NewEncoder(route.New(book), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b)
 	want := map[string]int{"process": 1, "address": 3, "role": 1, "time": 2, "protocol": 1, "ignored": 1}
 	if d := cmp.Diff(want, result.Lost); d != "" || result.Malformed != 1 {
 		t.Errorf("malformed %d, lost (-want +got):\n%s", result.Malformed, d)
@@ -377,7 +377,7 @@ func TestCutsByInputAlone(t *testing.T) {
 	}
 	cuts := func(rules *configv1.RouteRules) (cuts []pcommon.SpanID) {
 		book, _ := route.NewBook([]*configv1.RouteRules{rules})
-		for _, m := range otlp.NewEncoder(route.New(book, nil), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b).Messages {
+		for _, m := range otlp.NewEncoder(route.New(book), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b).Messages {
 			if len(m.Data) > otlp.MaxMessage {
 				t.Errorf("%s has %d bytes", m.Part, len(m.Data))
 			}
@@ -405,7 +405,7 @@ func TestWorstCaseFits(t *testing.T) {
 		rules      *configv1.RouteRules
 	}{
 		{"long route", client, "", "/x", 1, &configv1.RouteRules{Patterns: []string{pattern}}},
-		{"long path", client, strings.Repeat("h", 200), "/" + strings.Repeat("p", 400), 1, &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH}},
+		{"long path", client, strings.Repeat("h", 200), "/" + strings.Repeat("p", 255), 1, &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH}},
 		{"queue", server, "", "/x", 1, &configv1.RouteRules{Patterns: []string{pattern}}},
 		{"many processes", server, "", "/x", 900, &configv1.RouteRules{Patterns: []string{pattern}}},
 	} {
@@ -427,7 +427,7 @@ func TestWorstCaseFits(t *testing.T) {
 			}
 			book, _ := route.NewBook([]*configv1.RouteRules{tc.rules})
 			largest := 0
-			for _, m := range otlp.NewEncoder(route.New(book, nil), peer.New(nil), ident.Producer{Name: "busbar", Version: "v10.10.10"}).Encode(b).Messages {
+			for _, m := range otlp.NewEncoder(route.New(book), peer.New(nil), ident.Producer{Name: "busbar", Version: "v10.10.10"}).Encode(b).Messages {
 				largest = max(largest, len(m.Data))
 			}
 			if largest > otlp.MaxMessage || largest < otlp.MaxMessage*6/10 {

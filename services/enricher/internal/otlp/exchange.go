@@ -44,6 +44,7 @@ type exchange struct {
 	host   string // name or address, and perhaps a port, as it was sent
 	agent  string
 	status uint32 // 100 to 999, or 0 for none
+	chosen string // route, if the framework of the program was seen to choose it
 	route  string
 
 	// The request arrived at start and was read from begin on; nanoseconds since the epoch.
@@ -69,7 +70,7 @@ func (e *Encoder) read(raw *eventv1.Exchange, out *exchange) (loss string) {
 	}
 	*out = exchange{
 		raw: raw, secret: secret, side: route.Server, socket: text(raw.GetUnixPath()),
-		path: text(http.GetPath()), host: text(http.GetHost()), agent: text(http.GetUserAgent()),
+		path: text(http.GetPath()), host: text(http.GetHost()), agent: text(http.GetUserAgent()), chosen: text(http.GetRoute()),
 		begin: raw.GetStartUnixNano(), tls: raw.GetTlsLibrary() != eventv1.TlsLibrary_TLS_LIBRARY_UNSPECIFIED,
 	}
 	if !e.locate(out) {
@@ -139,9 +140,9 @@ func method(m string) (known, other string) {
 	return otherMethod, text(m[:min(len(m), longest)])
 }
 
-// proven tells whether the path is one that the server has.
+// proven tells whether the path is one that the server has. 302 and 303 are how forms answer.
 func (x *exchange) proven() bool {
-	return 200 <= x.status && x.status <= 299 || x.status == 304 || x.status == 101
+	return 200 <= x.status && x.status <= 299 || 302 <= x.status && x.status <= 304 || x.status == 101
 }
 
 // scheme is the value of url.scheme.

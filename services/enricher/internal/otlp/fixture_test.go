@@ -18,7 +18,7 @@ const (
 )
 
 func newEncoder() *otlp.Encoder {
-	return otlp.NewEncoder(route.New(&route.Book{}, nil), peer.New(nil), ident.Producer{Name: "busbar", Version: "v0.0.0"})
+	return otlp.NewEncoder(route.New(&route.Book{}), peer.New(nil), ident.Producer{Name: "busbar", Version: "v0.0.0"})
 }
 
 // get returns a plain exchange that took 20 ms. The first address is the server's.

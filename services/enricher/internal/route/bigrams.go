@@ -2,8 +2,6 @@
 
 package route
 
-import "strings"
-
 // bigrams says how surprising one letter is after another in English, in half bits: 'a' is 0, 'z' is 25 (12.5 bits). A row is
 // what went before (a word's start, then a to z), a column what comes next (a to z, then a word's end). Counted over
 // the 73,133 words of three or more letters a to z in Debian's wamerican 2020.12.07 (public domain), half a count added to each
@@ -61,7 +59,22 @@ func language(w string) bool {
 }
 
 // isJargon tells whether w is one of jargon, in any case.
-func isJargon(w string) bool { return jargon[w] || jargon[strings.ToLower(w)] }
+func isJargon(w string) bool {
+	if len(w) > maxJargon {
+		return false
+	}
+	var lower [maxJargon]byte
+	for i := range len(w) {
+		lower[i] = w[i]
+		if isUpper(w[i]) {
+			lower[i] |= 0x20
+		}
+	}
+	return jargon[string(lower[:len(w)])]
+}
+
+// maxJargon is the length of the longest word of jargon.
+const maxJargon = 10
 
 // jargon is what paths of programs say that the table takes for noise, or that has digits and is no id.
 var jargon = map[string]bool{ //nolint:gochecknoglobals // constant

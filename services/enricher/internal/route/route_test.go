@@ -22,7 +22,7 @@ func service(t testing.TB, rules ...*configv1.RouteRules) *route.Service {
 			t.Fatal(p)
 		}
 	}
-	return route.New(book, nil).Service("shop", "shop", route.Server)
+	return route.New(book).Service("", "shop", route.Server)
 }
 
 func TestHeuristic(t *testing.T) {
@@ -73,8 +73,8 @@ func TestHeuristic(t *testing.T) {
 		"/node/ip-10-0-3-7.ec2.internal/metrics/cadvisor": "/node/*/metrics/cadvisor",
 	} {
 		for _, mode := range []configv1.RouteRules_Unmatched{configv1.RouteRules_UNMATCHED_HEURISTIC, configv1.RouteRules_UNMATCHED_UNSPECIFIED} {
-			got := service(t, &configv1.RouteRules{Unmatched: mode}).Route(path, true)
-			if got.Name != want || got.Ignored {
+			got := service(t, &configv1.RouteRules{Unmatched: mode}).Route(path, "", true)
+			if got != (route.Route{Name: want}) {
 				t.Errorf("%s: Route(%q) = %+v, want %q", mode, path, got, want)
 			}
 		}
@@ -96,7 +96,7 @@ func TestHeuristicOnManyWords(t *testing.T) {
 		playlists actuator swagger prometheus introspect userinfo hello-world user_profile add-to-cart`
 	s := service(t, &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_HEURISTIC})
 	for name := range strings.FieldsSeq(names) {
-		if got := s.Route("/"+name, true).Name; got != "/"+name {
+		if got := s.Route("/"+name, "", true).Name; got != "/"+name {
 			t.Errorf("%s became %s", name, got)
 		}
 	}
@@ -109,7 +109,7 @@ func TestHeuristicOnManyWords(t *testing.T) {
 			for i := range word {
 				word[i] = byte('a' + rnd.IntN(26))
 			}
-			if s.Route("/"+string(word), true).Name != "/*" {
+			if s.Route("/"+string(word), "", true).Name != "/*" {
 				kept++
 			}
 		}
@@ -122,11 +122,13 @@ func TestHeuristicOnManyWords(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	t.Parallel()
 	s := service(t, &configv1.RouteRules{
-		Patterns: []string{"/users/me", "/users/{id}", "/users/:id/orders/:order", "/static/*", "/files/*/raw", "/docs/**"},
-		Ignore:   []string{"/healthz", "/internal/*"},
+		Patterns:      []string{"/users/me", "/users/{id}", "/users/:id/orders/:order", "/static/*", "/files/*/raw", "/docs/**"},
+		Ignore:        []string{"/healthz", "/internal/*"},
+		IgnoreSpans:   []string{"/poll/**", "/users/me"},
+		IgnoreMetrics: []string{"/debug/*", "/poll/odd"},
 	})
 	for path, want := range map[string]route.Route{
-		"/users/me":               {Name: "/users/me"},
+		"/users/me":               {Name: "/users/me", NoSpan: true},
 		"/users/17":               {Name: "/users/{id}"},
 		"/users/":                 {Name: "/users"},
 		"/users/17/orders/4":      {Name: "/users/:id/orders/:order"},
@@ -137,16 +139,97 @@ func TestPatterns(t *testing.T) {
 		"/static":                 {Name: "/static"},
 		"/files/1/raw":            {Name: "/files/*/raw"},
 		"/docs/a/b":               {Name: "/docs/**"},
-		"/healthz":                {Ignored: true},
+		"/healthz":                {NoSpan: true, NoMetric: true},
 		"/healthz/db":             {Name: "/healthz/db"},
-		"/internal/users/17":      {Ignored: true},
+		"/internal/users/17":      {NoSpan: true, NoMetric: true},
+		"/poll/even":              {Name: "/poll/even", NoSpan: true},
+		"/poll/odd":               {NoSpan: true, NoMetric: true},
+		"/debug/vars":             {Name: "/debug/vars", NoMetric: true},
 		"*":                       {},
 		"":                        {},
 		"proxy.example.com:443":   {},
 		"/users/" + longSegment(): {Name: "/users/{id}"},
 	} {
-		if got := s.Route(path, true); got != want {
+		if got := s.Route(path, "", true); got != want {
 			t.Errorf("Route(%.60q) = %+v, want %+v", path, got, want)
+		}
+	}
+}
+
+// What people write for their frameworks is understood.
+func TestPatternsOfFrameworks(t *testing.T) {
+	t.Parallel()
+	for pattern, paths := range map[string][2]string{ // that match, and that do not
+		"/":                               {"/", "/a"},
+		"/*":                              {"/ /a /a/b", ""},
+		"/users/{id:[0-9]+/?}/x":          {"/users/7/x", "/users/7"},
+		"/users/{id:int}":                 {"/users/7", "/users /users/ /users/7/8"},
+		"/users/{id?}":                    {"/users/7 /users", "/users/7/8"},
+		"/users/{id:int?}":                {"/users/7 /users", "/users/7/8"},
+		"/users/:id(\\d+)":                {"/users/7", "/users/7/8 /users"},
+		"/users/:id?":                     {"/users/7 /users", "/users/7/8"},
+		"/users/<int:id>":                 {"/users/7", "/users /users/7/8"},
+		"/users/<id>/cart":                {"/users/7/cart", "/users/7/carts"},
+		"/files/<path:rest>":              {"/files/ /files/a/b", "/files"},
+		"/files/{path...}":                {"/files/ /files/a/b", "/files"},
+		"/files/{*path}":                  {"/files/ /files/a/b", "/files"},
+		"/files/{**path}":                 {"/files/ /files/a/b", "/files"},
+		"/files/{path:path}":              {"/files/ /files/a/b", "/files"},
+		"/files/{tail:.*}":                {"/files/ /files/a/b", "/files"},
+		"/files/*path":                    {"/files/ /files/a/b", "/files"},
+		"/files/**":                       {"/files/ /files/a/b", "/files"},
+		"/exact/{$}":                      {"/exact/", "/exact /exact/a"},
+		"/report.{format}":                {"/report.pdf", "/report. /report /report.a/b"},
+		"/report/{id}.json":               {"/report/7.json /report/a.b.json", "/report/.json /report/7.xml"},
+		"/users/{id}:activate":            {"/users/7:activate", "/users/:activate /users/7"},
+		"/flights/:from-:to":              {"/flights/BER-JFK", "/flights/BER /flights/-JFK"},
+		"/tiles/{z}/{x}-{y}.png":          {"/tiles/1/2-3.png", "/tiles/1/2.png"},
+		"/v{version}/users":               {"/v1/users", "/v/users /1/users"},
+		"/*.html":                         {"/a.html", "/.html /a/b.html"},
+		"/a*b*c":                          {"/a1b2c /abbcc /a1bb2c", "/abc /a1c"},
+		"/Products({id})":                 {"/Products(7)", "/Products"},
+		"/a:b/c":                          {"/a:b/c", "/a7/c"},
+		"/pkg.Service/{method}":           {"/pkg.Service/Get", "/pkg.Other/Get"},
+		"/odd/{a}{b}":                     {"/odd/x", "/odd/"},
+		"/users/{id}/posts/{post_id}/{$}": {"/users/1/posts/2/", "/users/1/posts/2"},
+	} {
+		s := service(t, &configv1.RouteRules{Patterns: []string{pattern}, Unmatched: configv1.RouteRules_UNMATCHED_UNSET})
+		for i, want := range []string{pattern, ""} {
+			for path := range strings.FieldsSeq(paths[i]) {
+				if got := s.Route(path, "", true).Name; got != want {
+					t.Errorf("%s: Route(%q) = %q", pattern, path, got)
+				}
+			}
+		}
+	}
+}
+
+// However many patterns there are, and whatever they have in common, the first one that matches is the route.
+func TestTheFirstPatternWins(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(5, 6))
+	words := []string{"a", "b", "ab", "{x}", "a{x}", "{x}b", "*"}
+	for range 300 {
+		patterns, singles := []string{}, []*route.Service{}
+		for range 1 + rnd.IntN(12) {
+			var p strings.Builder
+			for range 1 + rnd.IntN(3) {
+				p.WriteString("/" + words[rnd.IntN(len(words))])
+			}
+			patterns = append(patterns, p.String())
+			singles = append(singles, service(t, &configv1.RouteRules{Patterns: []string{p.String()}, Unmatched: configv1.RouteRules_UNMATCHED_UNSET}))
+		}
+		all := service(t, &configv1.RouteRules{Patterns: patterns, Unmatched: configv1.RouteRules_UNMATCHED_UNSET})
+		for _, path := range []string{"/", "/a", "/ab", "/b/a", "/ab/b", "/a/ab/b", "/ab/ab/ab", "/x/y/z", "/a/b/c/d"} {
+			want := ""
+			for i := len(singles) - 1; i >= 0; i-- {
+				if singles[i].Route(path, "", true).Name != "" {
+					want = patterns[i]
+				}
+			}
+			if got := all.Route(path, "", true).Name; got != want {
+				t.Fatalf("%q: Route(%q) = %q, want %q", patterns, path, got, want)
+			}
 		}
 	}
 }
@@ -163,7 +246,7 @@ func TestUnmatched(t *testing.T) {
 		configv1.RouteRules_UNMATCHED_PATH:            "/users/17",
 		configv1.RouteRules_UNMATCHED_UNSET:           "",
 	} {
-		if got := service(t, &configv1.RouteRules{Unmatched: mode}).Route("/users/17", true).Name; got != want {
+		if got := service(t, &configv1.RouteRules{Unmatched: mode}).Route("/users/17", "", true).Name; got != want {
 			t.Errorf("%s: %q, want %q", mode, got, want)
 		}
 	}
@@ -174,19 +257,25 @@ func TestRulesOfServices(t *testing.T) {
 	book, _ := route.NewBook([]*configv1.RouteRules{
 		{Services: []string{"cart*", "pay"}, Patterns: []string{"/a/{cart}"}},
 		{Services: []string{"pay"}, Patterns: []string{"/a/{pay}"}, Unmatched: configv1.RouteRules_UNMATCHED_WILDCARD},
+		{Namespaces: []string{"eu-*"}, Role: configv1.RouteRules_ROLE_CLIENT, Patterns: []string{"/a/{eu}"}},
 		{Patterns: []string{"/a/{any}"}, Unmatched: configv1.RouteRules_UNMATCHED_UNSET},
 	})
-	routes := route.New(book, nil)
-	for name, want := range map[string][2]string{
-		"cart-v2": {"/a/{cart}", ""}, "pay": {"/a/{cart}", "/**"}, "shop": {"/a/{any}", ""},
+	routes := route.New(book)
+	for id, want := range map[[3]string][2]string{
+		{"", "cart-v2", "server"}:  {"/a/{cart}", ""},
+		{"", "pay", "server"}:      {"/a/{cart}", "/**"},
+		{"", "shop", "server"}:     {"/a/{any}", ""},
+		{"eu-1", "shop", "server"}: {"/a/{any}", ""},
+		{"eu-1", "shop", "client"}: {"/a/{eu}", ""},
+		{"us-1", "shop", "client"}: {"/a/{any}", ""},
 	} {
-		s := routes.Service(name, name, route.Server)
-		if got := [2]string{s.Route("/a/1", true).Name, s.Route("/b", true).Name}; got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
+		s := routes.Service(id[0], id[1], route.Side(id[2]))
+		if got := [2]string{s.Route("/a/1", "", true).Name, s.Route("/b", "", true).Name}; got != want {
+			t.Errorf("%s: %q, want %q", id, got, want)
 		}
 	}
 	routes.Use(&route.Book{})
-	if got := routes.Service("pay", "pay", route.Server).Route("/a/1", true).Name; got != "/a/*" {
+	if got := routes.Service("", "pay", route.Server).Route("/a/1", "", true).Name; got != "/a/*" {
 		t.Errorf("after other rules: %q", got)
 	}
 }
@@ -194,9 +283,13 @@ func TestRulesOfServices(t *testing.T) {
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	_, problems := route.NewBook([]*configv1.RouteRules{{}, {
-		Patterns: []string{"users", "/a{b", "/{}", "/:", "/{a}b", "/x*y", "/a/**/b", "/a?x=1", "/" + strings.Repeat("x", route.MaxPattern), "/ok"},
-		Ignore:   []string{""},
-		Services: []string{"[a", "", "fine*"},
+		Patterns: []string{
+			"users", "/a{b", "/{}", "/:", "/{a}}", "/a/**/b", "/a?x=1", "/" + strings.Repeat("x", route.MaxPattern), "/ok",
+			"/{a?}/b", "/x{a...}", "/<int:>", "/<a", "/{$}x", "GET /users", "/{a?}b",
+		},
+		Ignore:      []string{""},
+		IgnoreSpans: []string{"x"}, IgnoreMetrics: []string{"/a#b"},
+		Services: []string{"[a", "", "fine*"}, Namespaces: []string{"b\\"},
 	}})
 	var got []string
 	for _, p := range problems[1] {
@@ -204,17 +297,26 @@ func TestProblems(t *testing.T) {
 	}
 	want := []string{
 		`patterns[0]: want a path pattern that begins with "/"`,
-		`patterns[1]: segment "a{b" is neither a name nor a parameter`,
-		`patterns[2]: segment "{}" has no name`,
-		`patterns[3]: segment ":" has no name`,
-		`patterns[4]: segment "{a}b" has no closing brace at its end`,
-		`patterns[5]: segment "x*y": "*" stands for a whole segment`,
-		`patterns[6]: "**" may only be the last segment`,
-		`patterns[7]: a path has no query and no fragment: remove what begins with ? or #`,
-		`patterns[8]: want at most 128 bytes, got 129`,
+		`patterns[1]: segment "a{b" has no closing "}"`,
+		`patterns[2]: parameter "{}" has no name`,
+		`patterns[3]: segment ":" is neither a name nor a parameter`,
+		`patterns[4]: segment "{a}}" is neither a name nor a parameter`,
+		`patterns[5]: segment "**" takes the rest of a path and may only be the last one`,
+		`patterns[6]: a path has no query and no fragment: remove what begins with ? or #`,
+		`patterns[7]: want at most 128 bytes, got 129`,
+		`patterns[9]: segment "{a?}" may be missing and may only be the last one`,
+		`patterns[10]: segment "x{a...}": what may be missing or takes the rest of a path stands for a whole segment`,
+		`patterns[11]: parameter "<int:>" has no name`,
+		`patterns[12]: segment "<a" has no closing ">"`,
+		`patterns[13]: segment "{$}x": {$} may only end a pattern`,
+		`patterns[14]: want a path pattern that begins with "/"`,
+		`patterns[15]: segment "{a?}b": what may be missing or takes the rest of a path stands for a whole segment`,
 		`ignore[0]: want a path pattern that begins with "/"`,
+		`ignoreSpans[0]: want a path pattern that begins with "/"`,
+		`ignoreMetrics[0]: a path has no query and no fragment: remove what begins with ? or #`,
 		`services[0]: malformed glob: a bracket without its end, or nothing after a backslash`,
-		`services[1]: want a service name or a glob, got nothing`,
+		`services[1]: want a name or a glob, got nothing`,
+		`namespaces[0]: malformed glob: a bracket without its end, or nothing after a backslash`,
 	}
 	if d := cmp.Diff(want, got); d != "" || len(problems[0]) > 0 {
 		t.Errorf("problems (-want +got):\n%s", d)
@@ -232,17 +334,20 @@ func animal(i int) string {
 func TestTooManyNamesAtOnePlaceAreValues(t *testing.T) {
 	t.Parallel()
 	s := service(t)
-	for i := range 10 {
-		if got, want := s.Route("/zoo/"+animal(i)+"/food", true).Name, "/zoo/"+animal(i)+"/food"; got != want {
+	for i := range 20 {
+		if got, want := s.Route("/zoo/"+animal(i%10)+"/food", "", true).Name, "/zoo/"+animal(i%10)+"/food"; got != want {
 			t.Fatalf("name %d: %q, want %q", i, got, want)
 		}
 	}
-	for i := range 20 { // the eleventh tips it, and then it holds for all
-		if got := s.Route("/zoo/"+animal((i+10)%20)+"/food", true).Name; got != "/zoo/*/food" {
+	if got := s.Route("/zoo/"+animal(10)+"/food", "", true).Name; got != "/zoo/*/food" {
+		t.Fatalf("the eleventh name: %q", got)
+	}
+	for i := range 20 { // it is known when it comes again, and then it holds for all
+		if got := s.Route("/zoo/"+animal((i+10)%20)+"/food", "", true).Name; got != "/zoo/*/food" {
 			t.Fatalf("name %d: %q", i, got)
 		}
 	}
-	if got := s.Route("/shop/badger", true).Name; got != "/shop/badger" {
+	if got := s.Route("/shop/badger", "", true).Name; got != "/shop/badger" {
 		t.Errorf("another place: %q", got)
 	}
 }
@@ -250,24 +355,26 @@ func TestTooManyNamesAtOnePlaceAreValues(t *testing.T) {
 func TestAScanChangesNoRoute(t *testing.T) {
 	t.Parallel()
 	s := service(t)
-	s.Route("/checkout", true)
+	s.Route("/checkout", "", true)
 	seen := map[string]bool{}
 	for i := range 24 {
-		seen[s.Route("/"+animal(i), false).Name] = true
+		seen[s.Route("/"+animal(i), "", false).Name] = true
 	}
 	if len(seen) > 11 || !seen["/*"] {
 		t.Errorf("%d routes for paths that are not there: %v", len(seen), seen)
 	}
-	for _, path := range []string{"/checkout", "/cart"} {
-		if got := s.Route(path, true).Name; got != path {
-			t.Errorf("after the scan %s is %s", path, got)
-		}
+	if got := s.Route("/checkout", "", true).Name; got != "/checkout" {
+		t.Errorf("after the scan, at its second success: %s", got)
 	}
-	if got := s.Route("/checkout", false).Name; got != "/checkout" {
-		t.Errorf("a proven name without proof: %q", got)
+	s.Route("/cart", "", true)
+	if got := s.Route("/cart", "", true).Name; got != "/cart" {
+		t.Errorf("a new name at its second success: %s", got)
 	}
-	if got := s.Route("/"+animal(3), false).Name; got != "/*" {
-		t.Errorf("an unproven name: %q", got)
+	if got := s.Route("/checkout", "", false).Name; got != "/checkout" {
+		t.Errorf("a known name without success: %q", got)
+	}
+	if got := s.Route("/"+animal(3), "", false).Name; got != "/*" {
+		t.Errorf("an unknown name: %q", got)
 	}
 }
 
@@ -282,39 +389,10 @@ func TestRoutesAreBounded(t *testing.T) {
 		for range 1 + rnd.IntN(12) {
 			path.WriteString("/" + animal(rnd.IntN(9)))
 		}
-		seen[s.Route(path.String(), rnd.IntN(2) == 0).Name] = true
+		seen[s.Route(path.String(), "", rnd.IntN(2) == 0).Name] = true
 	}
 	if len(seen) > 4096 {
 		t.Errorf("%d routes", len(seen))
-	}
-}
-
-type sharedSet map[string]map[string]bool
-
-func (s sharedSet) AddBounded(key, member string, limit int) bool {
-	if s[key] == nil {
-		s[key] = map[string]bool{}
-	}
-	if !s[key][member] && len(s[key]) >= limit {
-		return false
-	}
-	s[key][member] = true
-	return true
-}
-
-func TestReplicasAgreeOnCollapse(t *testing.T) {
-	t.Parallel()
-	set := sharedSet{}
-	a := route.New(&route.Book{}, set).Service("zoo", "zoo", route.Server)
-	b := route.New(&route.Book{}, set).Service("zoo", "zoo", route.Server)
-	for i := range 10 {
-		a.Route("/"+animal(i), true)
-	}
-	if got := b.Route("/"+animal(3), true).Name; got != "/"+animal(3) {
-		t.Errorf("a name that the other has: %q", got)
-	}
-	if got := b.Route("/"+animal(11), true).Name; got != "/*" {
-		t.Errorf("the eleventh name over both: %q", got)
 	}
 }
 
@@ -324,9 +402,9 @@ func FuzzRoute(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, pattern string, proven bool) {
 		rules := &configv1.RouteRules{Patterns: []string{pattern}}
 		book, _ := route.NewBook([]*configv1.RouteRules{rules})
-		s := route.New(book, nil).Service("x", "x", route.Client)
-		got := s.Route(path, proven)
-		if again := s.Route(path, proven); again != got {
+		s := route.New(book).Service("x", "x", route.Client)
+		got := s.Route(path, "", proven)
+		if again := s.Route(path, "", proven); again != got {
 			t.Fatalf("%+v, then %+v", got, again)
 		}
 		if len(path) > 0 && path[0] == '/' && got.Name == "" || strings.Count(got.Name, "/") > 11 && got.Name != pattern {
@@ -345,7 +423,7 @@ func BenchmarkRoute(b *testing.B) {
 			s := service(b)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				s.Route(paths[i%len(paths)], true)
+				s.Route(paths[i%len(paths)], "", true)
 			}
 		})
 	}

@@ -9,6 +9,9 @@ const wildcard = "*"
 // brought: an id, a date, a hash, an e-mail address, a file name with a digest. Names are words of letters that read like
 // language, parted by '-', '_', '.' or a change to upper case; a version (v1, v2beta3, v1.4); and the words of jargon.
 func isName(segment string) bool {
+	if isNumber(segment) { // which is what values are most of the time
+		return false
+	}
 	if isVersion(segment) || isJargon(segment) {
 		return true
 	}
@@ -85,6 +88,15 @@ func number(s string) (rest string, ok bool) {
 		n++
 	}
 	return s[n:], n > 0
+}
+
+func isNumber(s string) bool {
+	for i := range len(s) {
+		if !isDigit(s[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func isLetters(s string) bool {
