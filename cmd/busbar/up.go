@@ -28,6 +28,7 @@ type settings struct {
 	otlp      string
 	noProbe   bool
 	tier      string
+	docker    string
 	node      string
 	bus       run.BusFlags
 	log       run.LogFlags
@@ -46,6 +47,7 @@ func parseUp(args []string, env func(string) string, stdout io.Writer) (*setting
 	fs.StringVar(&s.otlp, "otlp", "", "`URL` of a back end that gets everything: http://host:4318 or grpc://host:4317")
 	fs.BoolVar(&s.noProbe, "no-probe", false, "run without the probe, which is the part that needs privileges")
 	run.Choice(fs, &s.tier, "tier", "how the probe sees traffic", "auto", "btf", "fentry", "kprobe", "syscall")
+	fs.StringVar(&s.docker, "docker-socket", probe.Default().DockerSocket, "`PATH` at which Docker or Podman tells the names of containers, several parted by commas; empty: do not ask")
 	fs.StringVar(&s.node, "node", host, "`NAME` of this machine")
 	s.register(fs, env)
 	s.bus.RegisterRoot(fs)
@@ -161,7 +163,7 @@ func (p parts) connection(service string) bus.Config {
 func (p parts) probe() stage {
 	cfg := probe.Default()
 	cfg.Bus, cfg.Root, cfg.Node, cfg.Tier = p.connection("probe"), subject.Root(p.settings.bus.Root), p.node, p.tier
-	cfg.Paths, cfg.Admin, cfg.Log = p.resources, p.health, p.log
+	cfg.Paths, cfg.Admin, cfg.Log, cfg.DockerSocket = p.resources, p.health, p.log, p.docker
 	cfg.Attached = func(tier string) { p.attached.Store(&tier) }
 	return stage{"probe", func(ctx context.Context) error {
 		if err := probe.Run(ctx, cfg); err != nil {

@@ -38,6 +38,9 @@ type Config struct {
 	SpoolBytes int
 	// ProcRoot is where the procfs of the initial pid namespace is mounted.
 	ProcRoot string
+	// DockerSocket is where Docker or Podman listens for questions about containers; several are parted by commas. Those that do not
+	// exist, and "", know none.
+	DockerSocket string
 	// Attached is told the tier once the hooks are in place; nil: nobody is.
 	Attached func(tier string)
 	Admin    *admin.Admin // metrics and readiness of the process; nil for none
@@ -52,7 +55,8 @@ func Default() Config {
 	}
 	return Config{
 		Bus: bus.Config{Name: "busbar-" + Service}, Root: subject.DefaultRoot, Node: host,
-		Tier: TierAuto, RingBytes: 8 << 20, SpoolBytes: 64 << 20, ProcRoot: "/proc", Log: slog.Default(),
+		Tier: TierAuto, RingBytes: 8 << 20, SpoolBytes: 64 << 20, ProcRoot: "/proc",
+		DockerSocket: "/var/run/docker.sock,/run/podman/podman.sock", Log: slog.Default(),
 	}
 }
 

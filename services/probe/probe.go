@@ -18,6 +18,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,9 +30,11 @@ import (
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/services/probe/internal/agent"
+	"github.com/busbar/busbar/services/probe/internal/container"
 	"github.com/busbar/busbar/services/probe/internal/goexe"
 	"github.com/busbar/busbar/services/probe/internal/hook"
 	"github.com/busbar/busbar/services/probe/internal/kern"
+	"github.com/busbar/busbar/services/probe/internal/machine"
 	"github.com/busbar/busbar/services/probe/internal/proc"
 	"github.com/busbar/busbar/services/probe/internal/sel"
 )
@@ -89,9 +92,11 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	p.hooks = hook.New(p.ProcRoot, p.log, hook.TLS(kern.TLSFunctions(), p.kern.AttachTLS), hook.Go(p.hookGo),
 		hook.Loop(kern.LoopFunction, p.kern.HookLoop))
 	var err error
+	machinePaths := machine.DefaultPaths(p.ProcRoot)
+	containers := container.New(sockets(p.DockerSocket), machinePaths.Roots, p.log)
 	p.agent, err = agent.New(agent.Config{
 		Node: p.Node, Run: p.run, Root: p.Root, Self: uint32(os.Getpid()), SpoolBytes: p.SpoolBytes, Proc: processes, //nolint:gosec // a pid
-		Hooks: p.hooks, Log: p.log, Metrics: p.metrics,
+		Hooks: p.hooks, Host: machine.Read(machinePaths), Containers: containers, Log: p.log, Metrics: p.metrics,
 	}, p.kern, p.bus, selector)
 	if err != nil {
 		return err
@@ -105,12 +110,18 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	var group run.Group
 	group.Add("agent", p.agent.Run)
 	group.Add("hooks", p.hooks.Run)
+	group.Add("containers", containers.Run)
 	group.Add("heartbeat", p.beat)
 	group.Add("selection", p.follow)
 	if len(p.Paths) > 0 {
 		group.Add("resources", p.watch)
 	}
 	return group.Run(ctx)
+}
+
+// sockets parts the paths of Config.DockerSocket.
+func sockets(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 func (p *probe) hookGo(path string, program *goexe.Program) (io.Closer, error) {

@@ -28,6 +28,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	flags.IntVar(&cfg.RingBytes, "ring-bytes", cfg.RingBytes, "size in `BYTES` of the ring that the kernel writes to, a power of two")
 	flags.IntVar(&cfg.SpoolBytes, "spool-bytes", cfg.SpoolBytes, "`BYTES` kept in memory while the bus is away")
 	flags.StringVar(&cfg.ProcRoot, "proc", cfg.ProcRoot, "`FOLDER` where the machine's procfs is mounted")
+	flags.StringVar(&cfg.DockerSocket, "docker-socket", cfg.DockerSocket, "`PATH` at which Docker or Podman tells the names of containers, several parted by commas; empty: do not ask")
 	if err := run.Parse(flags, args, env); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/metric"
+	"github.com/busbar/busbar/services/probe/internal/container"
 	"github.com/busbar/busbar/services/probe/internal/decode"
 	"github.com/busbar/busbar/services/probe/internal/kern"
 	"github.com/busbar/busbar/services/probe/internal/proc"
@@ -43,12 +44,14 @@ type Hooks interface{ Look(pid uint32) }
 
 // Config says how an Agent works.
 type Config struct {
-	Node       string       // name of the machine
-	Run        string       // random id of this run
-	Root       subject.Root // of what is published
-	Self       uint32       // process that is never observed
-	SpoolBytes int          // kept while the bus is away
-	Hooks      Hooks        // of libraries; nil: none
+	Node       string            // name of the machine
+	Run        string            // random id of this run
+	Root       subject.Root      // of what is published
+	Self       uint32            // process that is never observed
+	SpoolBytes int               // kept while the bus is away
+	Hooks      Hooks             // of libraries; nil: none
+	Host       *eventv1.Host     // in every batch
+	Containers *container.Finder // run by the caller; nil: containers have no names
 	Proc       proc.Config
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
@@ -56,6 +59,7 @@ type Config struct {
 
 const (
 	flushAfter    = 200 * time.Millisecond // age at which a batch is sent, however small
+	flushNameless = time.Second            // the same, while the name of a container is being asked for
 	tickEvery     = time.Second            // clocks, counters, ports
 	sweepEvery    = 10 * time.Second       // processes that ended
 	kickEvery     = 20 * time.Millisecond  // messages of this time are sent together, which spares wake-ups
@@ -116,6 +120,7 @@ type Status struct {
 // New returns an agent that observes what the selector selects, and looks at the processes that run now. The kernel's hooks are
 // attached by then: what starts meanwhile is in their records.
 func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Agent, error) {
+	cfg.Proc.Containers = cfg.Containers.Of
 	table, err := proc.New(cfg.Proc)
 	if err != nil {
 		return nil, err
@@ -231,10 +236,16 @@ func (a *Agent) Process(p *kern.Process, file, _, env []byte) {
 // Idle is called when there is nothing to read; see kern.Sink.
 func (a *Agent) Idle() {
 	now := time.Now()
-	if a.batch.Len() > 0 && now.Sub(a.opened) >= flushAfter {
+	if a.due(now) {
 		a.flush()
 	}
 	a.upkeep(now)
+}
+
+// due tells whether the batch is to be sent, full or not.
+func (a *Agent) due(now time.Time) bool {
+	age := now.Sub(a.opened)
+	return a.batch.Len() > 0 && age >= flushAfter && (age >= flushNameless || !a.cfg.Containers.Waiting())
 }
 
 // upkeep does what is done now and then.
@@ -258,6 +269,7 @@ func (a *Agent) upkeep(now time.Time) {
 		a.lookAtDials(now)
 	}
 	a.takeDials()
+	a.nameContainers()
 	if a.outbox.unsent && now.Sub(a.kicked) >= kickEvery {
 		a.outbox.unsent, a.kicked = false, now
 		a.spool.kick()
@@ -287,6 +299,7 @@ func (a *Agent) flush() {
 	if a.batch.Len() == 0 {
 		return
 	}
+	a.nameContainers()
 	n := a.batch.Len()
 	if err := a.outbox.exchanges(a.batch); err != nil {
 		a.cfg.Log.Error("batch not encoded", "error", err)

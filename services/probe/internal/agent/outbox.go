@@ -61,7 +61,7 @@ func (o *outbox) processes(events []*eventv1.ProcessEvent) error {
 }
 
 func (o *outbox) origin(sequence uint64) *eventv1.Origin {
-	return &eventv1.Origin{Node: o.cfg.Node, Run: o.cfg.Run, Sequence: sequence, Dropped: o.losses.snapshot()}
+	return &eventv1.Origin{Node: o.cfg.Node, Run: o.cfg.Run, Sequence: sequence, Dropped: o.losses.snapshot(), Host: o.cfg.Host}
 }
 
 // id is "<node>/<run>/<sequence>", with the kind before the sequence where it is not an exchange: both kinds go into one stream.

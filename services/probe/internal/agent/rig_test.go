@@ -159,9 +159,15 @@ func (r *rig) run(t *testing.T, b *bus.Bus, selector *sel.Selector) {
 		t.Fatal(err)
 	}
 	r.Agent = a
+	r.start(t)
+}
+
+// start has the agent run until the test ends, or stop is called.
+func (r *rig) start(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
+	go func() { ended <- r.Run(ctx) }()
 	r.stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() { _ = r.stop() })
 }

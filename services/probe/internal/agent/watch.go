@@ -250,6 +250,25 @@ func (a *Agent) flushEvents() {
 	a.events, a.eventSize = nil, 0
 }
 
+// nameContainers tells of processes what their containers are called, once that is known; also of those in the batch at hand.
+func (a *Agent) nameContainers() {
+	answers := a.cfg.Containers.Answers()
+	if len(answers) == 0 {
+		return
+	}
+	for _, w := range a.watched {
+		c := answers[w.process.Info.GetContainerId()]
+		if c == nil {
+			continue
+		}
+		a.table.Contain(w.process, c)
+		a.batch.Replace(&w.slot, w.process.Info)
+		if w.announced == eventv1.ProcessEvent_KIND_INSTRUMENTED || w.announced == eventv1.ProcessEvent_KIND_FOUND {
+			a.publish(w, w.announced)
+		}
+	}
+}
+
 // sweep forgets processes that ended a while ago, and finds out what records that were lost would have told.
 func (a *Agent) sweep() {
 	if a.doubtful {
@@ -263,8 +282,11 @@ func (a *Agent) sweep() {
 		}
 	})
 	for pid, w := range a.watched {
-		if w.process.Ended() && a.table.Get(pid) != w.process {
+		switch info := w.process.Info; {
+		case w.process.Ended() && a.table.Get(pid) != w.process:
 			delete(a.watched, pid)
+		case info.GetContainerId() != "" && info.GetContainer() == nil:
+			a.cfg.Containers.Of(info.GetContainerId(), info.GetCgroup()) // its runtime may answer now
 		}
 	}
 }

@@ -124,6 +124,15 @@ func (b *Batch) read(v *event, e *kern.Exchange, request, response []byte) Resul
 	return Added
 }
 
+// Replace has the batch tell info about a process whose place is slot, for all its exchanges. A batch that is full already keeps what
+// it has.
+func (b *Batch) Replace(slot *Slot, info *eventv1.Process) {
+	if size := info.SizeVT(); slot.batch == b.number && b.size+size <= maxBytes {
+		b.message.Processes[slot.index] = info
+		b.size += size
+	}
+}
+
 func (b *Batch) process(p *eventv1.Process, slot *Slot) uint32 {
 	if slot.batch != b.number {
 		*slot = Slot{batch: b.number, index: uint32(len(b.message.Processes))}

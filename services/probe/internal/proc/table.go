@@ -23,6 +23,8 @@ type Config struct {
 	Node   string        // host name of the node
 	Limit  int           // processes held at most; of more, the kernel's records are all that is known
 	Linger time.Duration // how long a process is remembered after its exit
+	// Containers knows what containers are called, or nil until it has found out; nil: nobody knows. It must not wait.
+	Containers func(id, cgroup string) *eventv1.Container
 }
 
 // Default suits a node: Linux allows 32768 processes unless told otherwise, and records trail an exit by far less than a minute.
@@ -162,9 +164,7 @@ func (t *Table) Settle(p *Process) {
 			info.Language = embedded
 		}
 	}
-	if data, err := readBounded(dir+"/cgroup", maxSmallFile); err == nil {
-		info.ContainerId, info.Cgroup = parseCgroup(data)
-	}
+	t.place(info, dir)
 	if data, err := readBounded(dir+"/environ", maxEnviron); err == nil {
 		p.SDK = sdk.Parse(data)
 	}
@@ -243,13 +243,31 @@ func (t *Table) read(pid uint32, e *Exec) (*eventv1.Process, error) {
 		Pid: pid, ParentPid: s.parent, StartUnixNano: t.startUnix(s.bootNanos), Command: s.command, Executable: executable,
 		Language: t.languages.of(dir+"/exe", executable),
 	}
-	if data, err := readBounded(dir+"/cgroup", maxSmallFile); err == nil {
-		info.ContainerId, info.Cgroup = parseCgroup(data)
-	}
+	t.place(info, dir)
 	env := t.environment(dir, e)
 	info.OtelServiceName, info.OtelResourceAttributes = env.serviceName, env.resourceAttributes
 	info.HostName = t.hostName(dir, env.hostName)
 	return info, nil
+}
+
+// place finds out in which container a process is.
+func (t *Table) place(info *eventv1.Process, dir string) {
+	data, err := readBounded(dir+"/cgroup", maxSmallFile)
+	if err != nil {
+		return
+	}
+	info.ContainerId, info.Cgroup = parseCgroup(data)
+	info.Container = nil
+	if info.GetContainerId() != "" && t.cfg.Containers != nil {
+		info.Container = t.cfg.Containers(info.GetContainerId(), info.GetCgroup())
+	}
+}
+
+// Contain notes what the container of a process is called.
+func (t *Table) Contain(p *Process, c *eventv1.Container) {
+	info := clone(p.Info)
+	info.Container = c
+	p.Info = info
 }
 
 func (t *Table) environment(dir string, e *Exec) environment {
@@ -280,7 +298,7 @@ func (t *Table) fromRecord(e Exec) *eventv1.Process {
 	}
 	if parent := t.byPID[e.Parent]; parent != nil {
 		info.ContainerId, info.Cgroup = parent.Info.GetContainerId(), parent.Info.GetCgroup()
-		info.HostName = parent.Info.GetHostName()
+		info.HostName, info.Container = parent.Info.GetHostName(), parent.Info.GetContainer()
 	}
 	return info
 }
