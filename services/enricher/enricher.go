@@ -5,8 +5,8 @@
 //
 // A batch is acknowledged after everything made from it is stored, under ids derived from it, so that a redelivery is
 // stored once. What cannot be read becomes a dead letter; a single exchange that makes no sense is left out and counted.
-// Replicas share the work in any number. What they learn about the shape of paths and the addresses of peers goes through a
-// store that they may share; losing it costs a route its history and nothing else.
+// Replicas share the work in any number. What they learn about the shape of paths is on the bus, so that all name a path alike and none
+// forgets it; the addresses that metrics name are agreed on in a store that they may share.
 package enricher
 
 import (
@@ -28,6 +28,7 @@ import (
 	"github.com/busbar/busbar/kit/store"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/kube"
+	"github.com/busbar/busbar/services/enricher/internal/learned"
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
@@ -94,7 +95,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Admin != nil {
 		defer cfg.Admin.Check(Service, b.Ready)()
 	}
-	for _, s := range []subject.Stream{e.Root.RawStream(), e.Root.OTLPStream(), e.Root.KubeStream(), e.Root.DeadStream()} {
+	for _, s := range []subject.Stream{e.Root.RawStream(), e.Root.OTLPStream(), e.Root.KubeStream(), e.Root.RouteStream(), e.Root.DeadStream()} {
 		if err := b.Provision(ctx, bus.StreamSpec(s)); err != nil {
 			return err
 		}
@@ -102,6 +103,7 @@ func Run(ctx context.Context, cfg Config) error {
 	var group run.Group
 	group.Add("resources", e.watch)
 	group.Add("cluster", e.follow)
+	group.Add("routes", e.learn)
 	group.Add("batches", e.consume)
 	group.Add("heartbeat", e.beat)
 	group.Add("replicas", e.lookout)
@@ -117,13 +119,15 @@ type enricher struct {
 	encoders sync.Pool // of *otlp.Encoder, one for each worker at work
 	cluster  *kube.Directory
 	known    chan struct{} // closed when all that the bus has about the cluster has been read
+	learned  *learned.Keeper
+	recalled chan struct{} // closed when all that the bus has about routes has been read
 	ready    chan struct{} // closed when the resources are in force
 	start    sync.Once     // closes it
 	refusal  config.Refusal
 }
 
 func newEnricher(cfg Config) *enricher {
-	e := &enricher{Config: cfg, ledger: origin.NewLedger(), cluster: kube.NewDirectory(), known: make(chan struct{}), ready: make(chan struct{})}
+	e := &enricher{Config: cfg, ledger: origin.NewLedger(), cluster: kube.NewDirectory(), known: make(chan struct{}), recalled: make(chan struct{}), ready: make(chan struct{})}
 	e.Log = cfg.Log.With(slog.String("service", Service))
 	e.Tenant = cmp.Or(cfg.Tenant, subject.DefaultTenant)
 	if cfg.Admin != nil {
@@ -133,9 +137,10 @@ func newEnricher(cfg Config) *enricher {
 	if e.Store == nil {
 		e.Store = store.NewMemory(storeBytes)
 	}
-	learned := sharedSet{e.Store}
 	e.routes = route.New(&route.Book{})
-	peers, by := peer.New(learned), ident.Producer{Name: "busbar", Version: run.Version()}
+	e.learned = &learned.Keeper{Root: e.Root, Routes: e.routes, Source: Service, Log: e.Log}
+	registerRoutes(e.Bus.Metrics, e.learned)
+	peers, by := peer.New(sharedSet{e.Store}), ident.Producer{Name: "busbar", Version: run.Version()}
 	e.encoders.New = func() any {
 		encoder := otlp.NewEncoder(e.routes, peers, by)
 		encoder.Cluster = e.cluster
@@ -181,8 +186,14 @@ func (e *enricher) follow(ctx context.Context) error {
 	return e.cluster.Follow(ctx, e.bus, e.Root, e.Log, func() { close(e.known) })
 }
 
+// learn shares with other enrichers what the routes of services look like.
+func (e *enricher) learn(ctx context.Context) error {
+	e.learned.Bus = e.bus
+	return e.learned.Run(ctx, func() { close(e.recalled) })
+}
+
 func (e *enricher) consume(ctx context.Context) error {
-	for _, first := range []chan struct{}{e.ready, e.known} {
+	for _, first := range []chan struct{}{e.ready, e.known, e.recalled} {
 		select {
 		case <-first:
 		case <-ctx.Done():

@@ -10,6 +10,7 @@ import (
 
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/metric"
+	"github.com/busbar/busbar/services/enricher/internal/learned"
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 )
@@ -44,6 +45,19 @@ func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
 		drops:   metric.NewDrops(reg),
 		dropped: map[string]uint64{},
 	}
+}
+
+// registerRoutes shows what is known about the paths of services, and whether others know it too.
+func registerRoutes(reg prometheus.Registerer, k *learned.Keeper) {
+	gauge := func(name, help string, value func() float64) {
+		metric.Register(reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "busbar_enricher_" + name, Help: help}, value))
+	}
+	gauge("route_places", "Places in the paths of services that are remembered, of 100,000 at most.", func() float64 { return float64(k.Routes.Places()) })
+	gauge("route_unsaved_services", "Services about whose paths something was learned that is not on the bus yet.", func() float64 { return float64(k.Unsaved()) })
+	gauge("route_sequence", "Place in the stream of learned routes up to which it was read.", func() float64 { return float64(k.Sequence()) })
+	metric.Register(reg, prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "busbar_enricher_coarse_routes_total", Help: "Exchanges with a route less precise than RouteRules ask for, because their service has too many.",
+	}, func() float64 { return float64(k.Routes.Coarse()) }))
 }
 
 // count counts a batch that has been enriched and stored.

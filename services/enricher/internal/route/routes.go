@@ -122,10 +122,12 @@ func (r *Routes) Unsaved() int {
 	return len(r.changed.services)
 }
 
-// TakeChanged returns the services about which something was learned since the last call, and those of SetChanged.
-func (r *Routes) TakeChanged() []*Service {
+// TakeChanged returns the services about which something was learned since the last call, and those of SetChanged. Taking is told how many
+// before they count as taken.
+func (r *Routes) TakeChanged(taking func(n int)) []*Service {
 	r.changed.Lock()
 	defer r.changed.Unlock()
+	taking(len(r.changed.services))
 	out := make([]*Service, 0, len(r.changed.services))
 	for s := range r.changed.services {
 		out = append(out, s)
@@ -147,24 +149,26 @@ func (r *Routes) SetChanged(services ...*Service) {
 	}
 }
 
-// Join adds what others have learned, stored at some time. It returns the service that it is about, and whether more is known here.
-func (r *Routes) Join(from *routev1.Shape, stored time.Time) (s *Service, more bool) {
+// Join adds what others have learned about a service, stored at some time. If more is known here, the service has changed.
+func (r *Routes) Join(from *routev1.Shape, stored time.Time) {
 	id := identity{from.GetNamespace(), from.GetService(), Server}
 	if from.GetSide() == routev1.Side_SIDE_CLIENT {
 		id.side = Client
 	}
 	r.mu.Lock()
-	s = r.service(id)
+	s := r.service(id)
 	r.mu.Unlock()
-	return s, s.join(from, stored)
+	if s.Join(from, stored) {
+		r.SetChanged(s)
+	}
 }
 
-// Stale returns the services that were asked for since the last call and whose shape was stored before some time, or never.
+// Stale returns the services that were asked for since the last call and whose shape was last stored before some time.
 func (r *Routes) Stale(before time.Time) (stale []*Service) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.services {
-		if s.asked > s.askedThen && s.storedBefore(before) {
+		if s.asked > s.askedThen && s.wasStoredBefore(before) {
 			stale = append(stale, s)
 		}
 		s.askedThen = s.asked
@@ -279,13 +283,14 @@ func (s *Service) Stored(at time.Time) {
 	s.stored = at
 }
 
-func (s *Service) storedBefore(t time.Time) bool {
+func (s *Service) wasStoredBefore(t time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stored.Before(t)
+	return !s.stored.IsZero() && s.stored.Before(t)
 }
 
-func (s *Service) join(from *routev1.Shape, stored time.Time) (more bool) {
+// Join adds what others have learned about the service, stored at some time, and tells whether more is known here.
+func (s *Service) Join(from *routev1.Shape, stored time.Time) (more bool) {
 	theirs := shape{total: new(atomic.Int64)}
 	theirs.unpack(from)
 	before := theirs.pack()
