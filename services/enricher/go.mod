@@ -46,7 +46,7 @@ require (
 
 require (
 	go.opentelemetry.io/collector/pdata v1.67.0
-	google.golang.org/protobuf v1.36.12 // indirect
+	google.golang.org/protobuf v1.36.12
 )
 
 replace (
