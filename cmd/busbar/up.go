@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/admin"
@@ -29,6 +30,7 @@ type settings struct {
 	noProbe   bool
 	tier      string
 	docker    string
+	measure   time.Duration
 	node      string
 	bus       run.BusFlags
 	log       run.LogFlags
@@ -48,6 +50,7 @@ func parseUp(args []string, env func(string) string, stdout io.Writer) (*setting
 	fs.BoolVar(&s.noProbe, "no-probe", false, "run without the probe, which is the part that needs privileges")
 	run.Choice(fs, &s.tier, "tier", "how the probe sees traffic", "auto", "btf", "fentry", "kprobe", "syscall")
 	fs.StringVar(&s.docker, "docker-socket", probe.Default().DockerSocket, "`PATH` at which Docker or Podman tells the names of containers, several parted by commas; empty: do not ask")
+	fs.DurationVar(&s.measure, "process-metrics", probe.Default().MeasureEvery, "how often it is measured what observed processes use, as a `DURATION`; 0 for never")
 	fs.StringVar(&s.node, "node", host, "`NAME` of this machine")
 	s.register(fs, env)
 	s.bus.RegisterRoot(fs)
@@ -163,7 +166,7 @@ func (p parts) connection(service string) bus.Config {
 func (p parts) probe() stage {
 	cfg := probe.Default()
 	cfg.Bus, cfg.Root, cfg.Node, cfg.Tier = p.connection("probe"), subject.Root(p.settings.bus.Root), p.node, p.tier
-	cfg.Paths, cfg.Admin, cfg.Log, cfg.DockerSocket = p.resources, p.health, p.log, p.docker
+	cfg.Paths, cfg.Admin, cfg.Log, cfg.DockerSocket, cfg.MeasureEvery = p.resources, p.health, p.log, p.docker, p.measure
 	cfg.Attached = func(tier string) { p.attached.Store(&tier) }
 	return stage{"probe", func(ctx context.Context) error {
 		if err := probe.Run(ctx, cfg); err != nil {

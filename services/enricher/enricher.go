@@ -32,6 +32,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
+	"github.com/busbar/busbar/services/enricher/internal/pick"
 	"github.com/busbar/busbar/services/enricher/internal/route"
 )
 
@@ -76,10 +77,11 @@ func Default() Config {
 	}
 }
 
-// Check returns what is wrong with RouteRules.
+// Check returns what is wrong with RouteRules, and with what Instrumentation says about Kubernetes.
 func Check(set *config.Set) config.Faults {
 	_, faults := book(set)
-	return faults
+	_, selectors := pick.Compile(set)
+	return append(faults, selectors...)
 }
 
 // Run enriches until ctx ends; then it finishes what it has begun and returns nil. It returns an error if the bus cannot be

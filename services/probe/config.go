@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 	"unicode"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
@@ -36,6 +37,8 @@ type Config struct {
 	RingBytes int
 	// SpoolBytes bounds what is kept, compressed, while the bus is away: 64 MiB are more than half a million exchanges.
 	SpoolBytes int
+	// MeasureEvery is how often it is measured what observed processes use; zero: never.
+	MeasureEvery time.Duration
 	// ProcRoot is where the procfs of the initial pid namespace is mounted.
 	ProcRoot string
 	// DockerSocket is where Docker or Podman listens for questions about containers; several are parted by commas. Those that do not
@@ -55,7 +58,7 @@ func Default() Config {
 	}
 	return Config{
 		Bus: bus.Config{Name: "busbar-" + Service}, Root: subject.DefaultRoot, Node: host,
-		Tier: TierAuto, RingBytes: 8 << 20, SpoolBytes: 64 << 20, ProcRoot: "/proc",
+		Tier: TierAuto, RingBytes: 8 << 20, SpoolBytes: 64 << 20, MeasureEvery: 10 * time.Second, ProcRoot: "/proc",
 		DockerSocket: "/var/run/docker.sock,/run/podman/podman.sock", Log: slog.Default(),
 	}
 }
@@ -86,6 +89,9 @@ func (c *Config) validate() error {
 	}
 	if c.SpoolBytes < leastSpool {
 		errs = append(errs, fmt.Errorf("spool of %d bytes: want %d at least", c.SpoolBytes, leastSpool))
+	}
+	if c.MeasureEvery != 0 && c.MeasureEvery < time.Second {
+		errs = append(errs, fmt.Errorf("processes measured every %v: want 1s at least, or 0 for never", c.MeasureEvery))
 	}
 	return errors.Join(errs...)
 }

@@ -95,7 +95,7 @@ func (p *probe) observe(ctx context.Context, selector *sel.Selector) error {
 	machinePaths := machine.DefaultPaths(p.ProcRoot)
 	containers := container.New(sockets(p.DockerSocket), machinePaths.Roots, p.log)
 	p.agent, err = agent.New(agent.Config{
-		Node: p.Node, Run: p.run, Root: p.Root, Self: uint32(os.Getpid()), SpoolBytes: p.SpoolBytes, Proc: processes, //nolint:gosec // a pid
+		Node: p.Node, Run: p.run, Root: p.Root, Self: uint32(os.Getpid()), SpoolBytes: p.SpoolBytes, Measure: p.MeasureEvery, Proc: processes, //nolint:gosec // a pid
 		Hooks: p.hooks, Host: machine.Read(machinePaths), Containers: containers, Log: p.log, Metrics: p.metrics,
 	}, p.kern, p.bus, selector)
 	if err != nil {

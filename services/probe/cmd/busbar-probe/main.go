@@ -27,6 +27,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	run.Choice(flags, &cfg.Tier, "tier", "hooks to use", probe.TierAuto, probe.TierBTF, probe.TierFentry, probe.TierKprobe, probe.TierSyscall)
 	flags.IntVar(&cfg.RingBytes, "ring-bytes", cfg.RingBytes, "size in `BYTES` of the ring that the kernel writes to, a power of two")
 	flags.IntVar(&cfg.SpoolBytes, "spool-bytes", cfg.SpoolBytes, "`BYTES` kept in memory while the bus is away")
+	flags.DurationVar(&cfg.MeasureEvery, "process-metrics", cfg.MeasureEvery, "how often it is measured what observed processes use, as a `DURATION`; 0 for never")
 	flags.StringVar(&cfg.ProcRoot, "proc", cfg.ProcRoot, "`FOLDER` where the machine's procfs is mounted")
 	flags.StringVar(&cfg.DockerSocket, "docker-socket", cfg.DockerSocket, "`PATH` at which Docker or Podman tells the names of containers, several parted by commas; empty: do not ask")
 	if err := run.Parse(flags, args, env); err != nil {

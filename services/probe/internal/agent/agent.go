@@ -26,6 +26,7 @@ import (
 	"github.com/busbar/busbar/services/probe/internal/kern"
 	"github.com/busbar/busbar/services/probe/internal/proc"
 	"github.com/busbar/busbar/services/probe/internal/sel"
+	"github.com/busbar/busbar/services/probe/internal/usage"
 )
 
 // Kernel is what the agent needs of the kernel's side; *kern.Kern is one. A process about which nothing was decided is observed
@@ -52,6 +53,7 @@ type Config struct {
 	Hooks      Hooks             // of libraries; nil: none
 	Host       *eventv1.Host     // in every batch
 	Containers *container.Finder // run by the caller; nil: containers have no names
+	Measure    time.Duration     // how often it is measured what processes use; zero: never
 	Proc       proc.Config
 	Log        *slog.Logger
 	Metrics    prometheus.Registerer // nil: none
@@ -78,7 +80,8 @@ type Agent struct {
 	next    atomic.Pointer[sel.Selector] // to be put in force by the reading goroutine
 	chosen  atomic.Pointer[sel.Chosen]   // the same
 	dials   chan []dial                  // found by a look at connections; holds the only one
-	dialers sync.WaitGroup               // look at connections
+	samples chan measured                // the same of what processes use
+	lookers sync.WaitGroup               // look at connections and measure
 
 	// The rest belongs to the reading goroutine.
 	table      *proc.Table
@@ -97,6 +100,9 @@ type Agent struct {
 	exchanges  uint64
 	encrypted  uint64
 	batches    uint64
+	meter      *usage.Meter
+	measured   time.Time // when what processes use was last measured
+	measuring  bool
 	looking    bool   // at connections
 	misled     uint64 // process records that the kernel had lost at the last tick
 	doubtful   bool   // some were lost since the processes were verified
@@ -134,7 +140,8 @@ func New(cfg Config, kernel Kernel, out Publisher, selector *sel.Selector) (*Age
 		table: table, watched: map[uint32]*watched{}, selector: selector, listeners: sel.NewListeners(cfg.Proc.Root),
 		goPrograms: goPrograms{}, batch: decode.NewBatch(), clock: clock, ticked: time.Now(), swept: time.Now(),
 	}
-	a.dials = make(chan []dial, 1)
+	a.dials, a.samples = make(chan []dial, 1), make(chan measured, 1)
+	a.meter, a.measured = usage.New(cfg.Proc.Root), a.ticked
 	a.spool = newSpool(cfg.SpoolBytes, out, a.losses.addMessage)
 	a.outbox = newOutbox(cfg, a.spool, a.losses)
 	if err := table.Scan(); err != nil {
@@ -163,7 +170,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.spool.run(spooled)
 	}()
 	err := a.kernel.Read(ctx, a)
-	a.dialers.Wait()
+	a.lookers.Wait()
+	a.takeSamples()
 	a.flush()
 	a.tick(time.Now())
 	stop()
@@ -268,8 +276,10 @@ func (a *Agent) upkeep(now time.Time) {
 		a.sweep()
 		a.lookAtDials(now)
 	}
+	a.measure(now)
 	a.takeDials()
 	a.nameContainers()
+	a.takeSamples()
 	if a.outbox.unsent && now.Sub(a.kicked) >= kickEvery {
 		a.outbox.unsent, a.kicked = false, now
 		a.spool.kick()

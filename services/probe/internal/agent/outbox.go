@@ -44,19 +44,19 @@ func (o *outbox) exchanges(b *decode.Batch) error {
 	return nil
 }
 
-// processes sends process events.
-func (o *outbox) processes(events []*eventv1.ProcessEvent) error {
+// processes sends what became of processes, and what they use.
+func (o *outbox) processes(m *eventv1.ProcessBatch) error {
 	o.processSeq++
-	m := eventv1.ProcessBatch{Origin: o.origin(o.processSeq), Events: events}
+	m.Origin = o.origin(o.processSeq)
 	size := m.SizeVT()
 	if cap(o.raw) < size {
 		o.raw = make([]byte, size)
 	}
 	o.raw = o.raw[:size]
 	if _, err := m.MarshalToSizedBufferVT(o.raw); err != nil {
-		return fmt.Errorf("encode process events: %w", err)
+		return fmt.Errorf("encode processes: %w", err)
 	}
-	o.send(o.processSubject, subject.SchemaProcesses, o.id("process/", o.processSeq), len(events))
+	o.send(o.processSubject, subject.SchemaProcesses, o.id("process/", o.processSeq), len(m.GetEvents())+len(m.GetSamples()))
 	return nil
 }
 

@@ -59,7 +59,7 @@ func (a *Agent) lookAtDials(now time.Time) {
 		return
 	}
 	a.looking = true
-	a.dialers.Go(func() {
+	a.lookers.Go(func() {
 		l := sel.NewListeners(a.cfg.Proc.Root)
 		a.dials <- slices.DeleteFunc(due, func(d dial) bool { return !l.Connected(d.process.PID(), d.port) })
 	})

@@ -232,19 +232,9 @@ func (a *Agent) publish(w *watched, kind eventv1.ProcessEvent_Kind) {
 	}
 }
 
-// flushEvents sends process events. They matter less than exchanges, so they go when the spool is half full.
+// flushEvents sends process events.
 func (a *Agent) flushEvents() {
-	if len(a.events) == 0 {
-		return
-	}
-	n := len(a.events)
-	if a.spool.size() > a.cfg.SpoolBytes/2 {
-		a.outbox.processSeq++
-		a.losses.add("spool_process", n)
-	} else if err := a.outbox.processes(a.events); err != nil {
-		a.cfg.Log.Error("process events not encoded", "error", err)
-		a.losses.add("unencoded_process", n)
-	} else {
+	if n := len(a.events); n > 0 && a.sendProcesses(&eventv1.ProcessBatch{Events: a.events}, n) {
 		a.metrics.processEvents.Add(float64(n))
 	}
 	a.events, a.eventSize = nil, 0
@@ -267,6 +257,21 @@ func (a *Agent) nameContainers() {
 			a.publish(w, w.announced)
 		}
 	}
+}
+
+// sendProcesses sends n records about processes. They matter less than exchanges, so they go when the spool is half full.
+func (a *Agent) sendProcesses(m *eventv1.ProcessBatch, n int) bool {
+	if a.spool.size() > a.cfg.SpoolBytes/2 {
+		a.outbox.processSeq++
+		a.losses.add("spool_process", n)
+		return false
+	}
+	if err := a.outbox.processes(m); err != nil {
+		a.cfg.Log.Error("processes not encoded", "error", err)
+		a.losses.add("unencoded_process", n)
+		return false
+	}
+	return true
 }
 
 // sweep forgets processes that ended a while ago, and finds out what records that were lost would have told.
