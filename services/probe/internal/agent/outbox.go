@@ -24,7 +24,7 @@ type outbox struct {
 	processSeq      uint64
 	exchangeSubject string
 	processSubject  string
-	raw, packed     []byte // used again for each message
+	packed          []byte // used again for each message
 	unsent          bool   // the spool has something that it was not told to send
 }
 
@@ -35,12 +35,11 @@ func newOutbox(cfg Config, s *spool, l *losses) outbox {
 // exchanges sends a batch. The caller resets it.
 func (o *outbox) exchanges(b *decode.Batch) error {
 	o.exchangeSeq++
-	raw, err := b.Append(o.raw[:0], o.origin(o.exchangeSeq))
+	raw, err := b.Marshal(o.origin(o.exchangeSeq))
 	if err != nil {
 		return fmt.Errorf("encode exchanges: %w", err)
 	}
-	o.raw = raw
-	o.send(o.exchangeSubject, subject.SchemaExchanges, o.id("", o.exchangeSeq), b.Len())
+	o.send(raw, o.exchangeSubject, subject.SchemaExchanges, o.id("", o.exchangeSeq), b.Len())
 	return nil
 }
 
@@ -48,15 +47,11 @@ func (o *outbox) exchanges(b *decode.Batch) error {
 func (o *outbox) processes(m *eventv1.ProcessBatch) error {
 	o.processSeq++
 	m.Origin = o.origin(o.processSeq)
-	size := m.SizeVT()
-	if cap(o.raw) < size {
-		o.raw = make([]byte, size)
-	}
-	o.raw = o.raw[:size]
-	if _, err := m.MarshalToSizedBufferVT(o.raw); err != nil {
+	raw, err := m.MarshalVT()
+	if err != nil {
 		return fmt.Errorf("encode processes: %w", err)
 	}
-	o.send(o.processSubject, subject.SchemaProcesses, o.id("process/", o.processSeq), len(m.GetEvents())+len(m.GetSamples()))
+	o.send(raw, o.processSubject, subject.SchemaProcesses, o.id("process/", o.processSeq), len(m.GetEvents())+len(m.GetSamples()))
 	return nil
 }
 
@@ -69,15 +64,15 @@ func (o *outbox) id(kind string, sequence uint64) string {
 	return o.cfg.Node + "/" + o.cfg.Run + "/" + kind + strconv.FormatUint(sequence, 10)
 }
 
-// send compresses what is in raw and gives a copy of its size to the spool, which may keep it for long.
-func (o *outbox) send(to, schema, id string, items int) {
+// send compresses a message and gives a copy of its size to the spool, which may keep it for long.
+func (o *outbox) send(raw []byte, to, schema, id string, items int) {
 	m := bus.Msg{
 		Subject: to, ID: id, Items: items, Encoding: bus.EncodingS2,
 		Header: map[string]string{bus.HeaderSchema: schema, bus.HeaderSource: stage},
 	}
-	o.packed = s2.Encode(o.packed[:cap(o.packed)], o.raw)
-	if m.Data = o.packed; len(o.packed) >= len(o.raw) {
-		m.Data, m.Encoding = o.raw, bus.EncodingIdentity
+	o.packed = s2.Encode(o.packed[:cap(o.packed)], raw)
+	if m.Data = o.packed; len(o.packed) >= len(raw) {
+		m.Data, m.Encoding = raw, bus.EncodingIdentity
 	}
 	m.Data = bytes.Clone(m.Data)
 	o.spool.put(m)

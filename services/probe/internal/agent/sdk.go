@@ -22,7 +22,7 @@ func (a *Agent) notice(w *watched, e *kern.Exchange) {
 	if e.Role != kern.Client {
 		return
 	}
-	if found := w.process.SDK.Seen(a.batch.Last(), e.Remote().Addr()) &^ w.exports; found != 0 {
+	if found := w.process.SDK.Seen(e, a.batch.Last()) &^ w.exports; found != 0 {
 		w.exports |= found
 		a.yield(w)
 	}

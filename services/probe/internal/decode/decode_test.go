@@ -3,6 +3,7 @@
 package decode
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -71,19 +72,28 @@ func clientHello(t testing.TB, name string) []byte {
 	return hello[:n]
 }
 
-// unmarshal decodes with the reference implementation, which is stricter than the generated one: it wants valid UTF-8.
+// unmarshal decodes with the reference implementation, which is stricter than the generated one: it wants valid UTF-8. The exchanges
+// must be encoded as the generated code would.
 func unmarshal(t testing.TB, b *Batch) *eventv1.ExchangeBatch {
 	t.Helper()
-	data, err := b.Append(nil, &eventv1.Origin{Node: "n", Run: "r", Sequence: 1})
+	counted := len(b.message) + b.tables
+	data, err := b.Marshal(&eventv1.Origin{Node: "n", Run: "r", Sequence: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(data) > b.size+64 {
-		t.Errorf("%d bytes, counted as %d", len(data), b.size)
+	if len(data) > counted+64 {
+		t.Errorf("%d bytes, counted as %d", len(data), counted)
 	}
 	var m eventv1.ExchangeBatch
 	if err := proto.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
+	}
+	again, err := (&eventv1.ExchangeBatch{Exchanges: m.GetExchanges()}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(data, again) {
+		t.Errorf("exchanges are encoded as\n%x, not as generated code does:\n%x", data, again)
 	}
 	return &m
 }
@@ -218,7 +228,7 @@ func TestAbort(t *testing.T) {
 		unix.ENETUNREACH:  eventv1.Abort_ABORT_UNREACHABLE,
 		unix.ECONNABORTED: eventv1.Abort_ABORT_OTHER,
 	} {
-		if got := abort(uint16(errno)); got != want {
+		if got := abort(kern.Reset, uint16(errno)); got != want {
 			t.Errorf("abort(%v) = %v, want %v", errno, got, want)
 		}
 	}
@@ -267,13 +277,12 @@ func FuzzAdd(f *testing.F) {
 }
 
 func BenchmarkBatch(b *testing.B) {
-	batch, buf, slot, process := NewBatch(), []byte(nil), Slot{}, &eventv1.Process{Pid: 7, Command: "shop", Executable: "/usr/bin/shop"}
+	batch, slot, process, origin := NewBatch(), Slot{}, &eventv1.Process{Pid: 7, Command: "shop", Executable: "/usr/bin/shop"}, &eventv1.Origin{}
 	e, request := record(), []byte(head)
 	b.ReportAllocs()
 	for b.Loop() {
 		if batch.Full() {
-			var err error
-			if buf, err = batch.Append(buf[:0], nil); err != nil {
+			if _, err := batch.Marshal(origin); err != nil {
 				b.Fatal(err)
 			}
 			batch.Reset()

@@ -12,7 +12,8 @@ import (
 	"strconv"
 	"strings"
 
-	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/decode"
+	"github.com/busbar/busbar/services/probe/internal/kern"
 )
 
 // Signals are what a process exports.
@@ -109,27 +110,23 @@ func port(u *url.URL, protocol string) uint16 {
 	return 0
 }
 
-// Seen returns what an exchange proves that its process exports: a POST that was accepted to the path of OTLP over HTTP, or to the
-// one that the environment names; or an encrypted connection to where the environment says. peer is the other side's address.
-func (e *Environment) Seen(x *eventv1.Exchange, peer netip.Addr) Signals {
-	if x.GetRole() != eventv1.Role_ROLE_CLIENT {
+// Seen returns what an exchange with such heads proves that its process exports: a POST that was accepted to the path of OTLP over
+// HTTP, or to the one that the environment names; or an encrypted connection to where the environment says.
+func (e *Environment) Seen(x *kern.Exchange, h *decode.Heads) Signals {
+	switch {
+	case x.Role != kern.Client:
+		return 0
+	case x.Protocol == kern.TLS:
+		return e.connected(string(h.ServerName), x.Remote())
+	case string(h.Method) != "POST" || h.Status < 200 || h.Status > 299:
 		return 0
 	}
-	if http := x.GetHttp(); http != nil {
-		if http.GetMethod() != "POST" || http.GetStatus() < 200 || http.GetStatus() > 299 {
-			return 0
-		}
-		return e.posted(http.GetPath(), x.GetPeerPort())
-	}
-	if secret := x.GetEncrypted(); secret != nil {
-		return e.connected(secret.GetServerName(), peer, x.GetPeerPort())
-	}
-	return 0
+	return e.posted(h.Path, x.RemotePort)
 }
 
-func (e *Environment) posted(path string, port uint32) (found Signals) {
+func (e *Environment) posted(path []byte, port uint16) (found Signals) {
 	is := func(suffix string, to endpoint) bool {
-		return strings.HasSuffix(path, suffix) || to.port != 0 && uint32(to.port) == port && to.path == path
+		return bytes.HasSuffix(path, []byte(suffix)) || to.port != 0 && to.port == port && to.path == string(path)
 	}
 	if is("/v1/traces", e.traces) {
 		found |= Traces
@@ -140,13 +137,13 @@ func (e *Environment) posted(path string, port uint32) (found Signals) {
 	return found
 }
 
-func (e *Environment) connected(name string, peer netip.Addr, port uint32) (found Signals) {
+func (e *Environment) connected(name string, peer netip.AddrPort) (found Signals) {
 	is := func(to endpoint) bool {
-		if to.port == 0 || uint32(to.port) != port {
+		if to.port == 0 || to.port != peer.Port() {
 			return false
 		}
 		if ip, err := netip.ParseAddr(to.host); err == nil {
-			return ip.Unmap() == peer.Unmap()
+			return ip.Unmap() == peer.Addr().Unmap()
 		}
 		return to.host == strings.ToLower(name)
 	}

@@ -7,22 +7,33 @@ import (
 	"strings"
 	"testing"
 
-	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/probe/internal/decode"
+	"github.com/busbar/busbar/services/probe/internal/kern"
 	"github.com/busbar/busbar/services/probe/internal/sdk"
 )
 
-func post(path string, port, status uint32) *eventv1.Exchange {
-	return &eventv1.Exchange{
-		Role: eventv1.Role_ROLE_CLIENT, PeerPort: port,
-		Protocol: &eventv1.Exchange_Http{Http: &eventv1.Http{Method: "POST", Path: path, Status: status}},
-	}
+// exchange is what Seen looks at.
+type exchange struct {
+	kern.Exchange
+	decode.Heads
 }
 
-func connection(name string, port uint32) *eventv1.Exchange {
-	return &eventv1.Exchange{
-		Role: eventv1.Role_ROLE_CLIENT, PeerPort: port,
-		Protocol: &eventv1.Exchange_Encrypted{Encrypted: &eventv1.Encrypted{ServerName: name}},
-	}
+func client(protocol kern.Protocol, port uint16) exchange {
+	e := exchange{Exchange: kern.Exchange{Role: kern.Client, Protocol: protocol}}
+	e.SetAddrs(netip.MustParseAddrPort("10.0.0.9:40000"), netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port))
+	return e
+}
+
+func post(path string, port, status uint16) exchange {
+	e := client(kern.HTTP, port)
+	e.Heads.Method, e.Heads.Path, e.Heads.Status = []byte("POST"), []byte(path), status
+	return e
+}
+
+func connection(name string, port uint16) exchange {
+	e := client(kern.TLS, port)
+	e.ServerName = []byte(name)
+	return e
 }
 
 func environ(entries ...string) []byte { return []byte(strings.Join(entries, "\x00") + "\x00") }
@@ -30,13 +41,13 @@ func environ(entries ...string) []byte { return []byte(strings.Join(entries, "\x
 func TestSeen(t *testing.T) {
 	t.Parallel()
 	served := post("/v1/traces", 4318, 200)
-	served.Role = eventv1.Role_ROLE_SERVER
+	served.Role = kern.Server
 	got := post("/v1/traces", 4318, 200)
-	got.GetHttp().Method = "GET"
+	got.Heads.Method = []byte("GET")
 	all := sdk.Traces | sdk.Metrics
 	cases := map[string]struct {
 		environ []byte
-		seen    *eventv1.Exchange
+		seen    exchange
 		want    sdk.Signals
 	}{
 		"traces":                       {nil, post("/v1/traces", 4318, 200), sdk.Traces},
@@ -67,7 +78,7 @@ func TestSeen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := sdk.Parse(c.environ)
-			if got := e.Seen(c.seen, netip.MustParseAddr("10.0.0.1")); got != c.want {
+			if got := e.Seen(&c.seen.Exchange, &c.seen.Heads); got != c.want {
 				t.Errorf("Seen = %b, want %b", got, c.want)
 			}
 		})
@@ -101,11 +112,11 @@ func TestGRPC(t *testing.T) {
 
 // FuzzParse: an environment is hostile input.
 func FuzzParse(f *testing.F) {
-	f.Add(environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example:4318/x", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "otlp.example", uint32(4318))
-	f.Add([]byte("OTEL_EXPORTER_OTLP_ENDPOINT=://"), "", uint32(0))
-	f.Fuzz(func(t *testing.T, environ []byte, name string, port uint32) {
-		e := sdk.Parse(environ)
-		if port == 0 && e.Seen(connection(name, port), netip.Addr{}) != 0 {
+	f.Add(environ("OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example:4318/x", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "otlp.example", uint16(4318))
+	f.Add([]byte("OTEL_EXPORTER_OTLP_ENDPOINT=://"), "", uint16(0))
+	f.Fuzz(func(t *testing.T, environ []byte, name string, port uint16) {
+		e, to := sdk.Parse(environ), connection(name, port)
+		if port == 0 && e.Seen(&to.Exchange, &to.Heads) != 0 {
 			t.Errorf("%q makes a connection to no port an export", environ)
 		}
 	})
