@@ -19,7 +19,7 @@ import (
 type watcher struct {
 	recorder
 	kern *Kern
-	ring ringReader
+	ring *ringReader
 }
 
 // watchers loads every tier that this kernel has, side by side.
@@ -38,7 +38,7 @@ func watchers(f *testing.F) (all []*watcher) {
 		if err := w.kern.Decide(uint32(os.Getpid()), Verdict{Observe: true}); err != nil {
 			f.Fatal(err)
 		}
-		w.ring = w.kern.newRingReader(w)
+		w.ring = newRingReader(w.kern.ring, w)
 		all = append(all, w)
 	}
 	return all

@@ -14,7 +14,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -89,7 +88,7 @@ type Kern struct {
 	maps     map[string]*ebpf.Map
 	programs map[string]*ebpf.Program
 	links    []link.Link
-	reader   *ringbuf.Reader
+	ring     *ring
 	degraded []string
 	files    atomic.Uint64 // hooked so far
 }
@@ -157,7 +156,7 @@ func loadTier(t tier, o Options) (_ *Kern, err error) {
 	if err := k.Decide(uint32(os.Getpid()), Verdict{}); err != nil { //nolint:gosec // a pid
 		return nil, err
 	}
-	if k.reader, err = ringbuf.NewReader(k.maps["ring"]); err != nil {
+	if k.ring, err = openRing(k.maps["ring"].FD(), o.RingBytes); err != nil {
 		return nil, fmt.Errorf("open ring: %w", err)
 	}
 	return k, k.attach(t)
@@ -222,8 +221,8 @@ func (k *Kern) Close() error {
 	for _, l := range k.links {
 		errs = append(errs, l.Close())
 	}
-	if k.reader != nil {
-		errs = append(errs, k.reader.Close())
+	if k.ring != nil {
+		errs = append(errs, k.ring.close())
 	}
 	for _, p := range k.programs {
 		errs = append(errs, p.Close())

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,8 +29,8 @@ const (
 // Read hands records to the sink until ctx ends, and then returns nil once it has handed over all that was in the ring. It
 // does not allocate. One Read may run at a time.
 //
-// It waits for the ring in the poller of the Go runtime. The library's own wait is a system call that blocks, and for each
-// of those the runtime's monitor wakes up dozens of times, which was measured to cost more than all the rest of a quiet probe.
+// It waits for the ring in the poller of the Go runtime. A system call that blocks is what a library has; for each of those the
+// runtime's monitor wakes up dozens of times, which was measured to cost more than all the rest of a quiet probe.
 func (k *Kern) Read(ctx context.Context, sink Sink) error {
 	ring, err := pollable(k.maps["ring"].FD())
 	if err != nil {
@@ -42,10 +42,10 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 		return fmt.Errorf("wait for ring: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = ring.SetReadDeadline(time.Now()) })()
-	r := k.newRingReader(sink)
+	r := newRingReader(k.ring, sink)
 	var swept time.Time
 	for interval := pollEvery; ; interval = min(2*interval, restEvery) {
-		if r.n > 0 {
+		if r.n > 0 || r.busy {
 			r.n, interval = 0, pollEvery
 		}
 		now := time.Now()
@@ -61,16 +61,20 @@ func (k *Kern) Read(ctx context.Context, sink Sink) error {
 			return fmt.Errorf("wait for ring: %w", err)
 		}
 		if r.err == nil && ctx.Err() != nil {
-			r.drain(0)
-			return r.err
+			r.finish()
+		} else if r.err == nil {
+			continue
 		}
-		if r.err != nil {
-			if errors.Is(r.err, os.ErrClosed) {
-				return nil
-			}
-			return r.err
-		}
+		return ringError(r.err)
 	}
+}
+
+// ringError is how Read ends with an error: after Close with none.
+func ringError(err error) error {
+	if err == nil || errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("read ring: %w", err)
 }
 
 // sweep ends the exchanges of unix sockets that were closed, and frees what was kept of them: no tracepoint tells. A failure
@@ -112,36 +116,38 @@ func pollable(fd int) (*os.File, error) {
 
 // ringReader is the state of a Read.
 type ringReader struct {
-	*Kern
-	sink   Sink
-	record ringbuf.Record
-	n      int   // records since the last deadline
-	err    error // that ends Read
+	ring *ring
+	take func(record []byte) error
+	idle func()
+	n    int   // records since the last deadline
+	busy bool  // the next one was still being written
+	err  error // that ends Read
 }
 
-func (k *Kern) newRingReader(sink Sink) ringReader {
-	k.reader.SetDeadline(time.Unix(1, 0)) // never wait
-	return ringReader{Kern: k, sink: sink, record: ringbuf.Record{RawSample: make([]byte, 0, 4096)}}
+func newRingReader(from *ring, sink Sink) *ringReader {
+	r := &ringReader{ring: from, idle: sink.Idle}
+	r.take = func(record []byte) error {
+		if r.n++; r.n%idleEvery == 0 {
+			sink.Idle()
+		}
+		return dispatch(record, sink)
+	}
+	return r
 }
 
 // drain hands over what is in the ring. It reports whether reading is over.
 func (r *ringReader) drain(uintptr) bool {
-	for {
-		err := r.reader.ReadInto(&r.record)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			r.sink.Idle()
-			return false
-		}
-		if err == nil {
-			err = dispatch(r.record.RawSample, r.sink)
-		}
-		if err != nil {
-			r.err = fmt.Errorf("read ring: %w", err)
-			return true
-		}
-		if r.n++; r.n%idleEvery == 0 {
-			r.sink.Idle()
-		}
+	if r.busy, r.err = r.ring.read(r.take); r.err != nil {
+		return true
+	}
+	r.idle()
+	return false
+}
+
+// finish hands over the rest.
+func (r *ringReader) finish() {
+	for r.drain(0); r.busy; r.drain(0) {
+		runtime.Gosched() // its writer needs a moment
 	}
 }
 
