@@ -142,12 +142,9 @@ func newEnricher(cfg Config) *enricher {
 	e.routes = route.New(&route.Book{})
 	e.learned = &learned.Keeper{Root: e.Root, Routes: e.routes, Source: Service, Log: e.Log}
 	registerRoutes(e.Bus.Metrics, e.learned)
-	peers, by := peer.New(sharedSet{e.Store}), ident.Producer{Name: "busbar", Version: run.Version()}
-	e.encoders.New = func() any {
-		encoder := otlp.NewEncoder(e.routes, peers, by)
-		encoder.Cluster = e.cluster
-		return encoder
-	}
+	peers := peer.New(sharedSet{e.Store})
+	names := ident.NewBook(e.cluster, ident.Producer{Name: "busbar", Version: run.Version()}, otlp.Resource)
+	e.encoders.New = func() any { return otlp.NewEncoder(e.routes, peers, names) }
 	return e
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	kubev1 "github.com/busbar/busbar/contract/kube/v1"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 )
 
@@ -39,7 +40,7 @@ func TestName(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			id, err := ident.Of(tc.process, "node-1", by)
+			id, err := ident.Of(ident.Source{Process: tc.process, Node: "node-1"}, by)
 			if id.Name != tc.want || id.Namespace != tc.namespace || (err != nil) != tc.malformed {
 				t.Errorf("name %q, namespace %q, error %v", id.Name, id.Namespace, err)
 			}
@@ -49,11 +50,11 @@ func TestName(t *testing.T) {
 
 func TestAttributes(t *testing.T) {
 	t.Parallel()
-	id, err := ident.Of(&eventv1.Process{
+	id, err := ident.Of(ident.Source{Node: "node-1", Process: &eventv1.Process{
 		Pid: 4711, Executable: "/usr/bin/node", Language: eventv1.Language_LANGUAGE_NODEJS, ContainerId: strings.Repeat("ab", 32),
 		OtelServiceName:        "cart",
 		OtelResourceAttributes: "service.name=x,service.version=1.4,deployment.environment.name=prod,host.name=real,telemetry.sdk.name=fake,empty=",
-	}, "node-1", by)
+	}}, by)
 	want := []ident.Attribute{
 		{Key: "container.id", Text: strings.Repeat("ab", 32)},
 		{Key: "deployment.environment.name", Text: "prod"},
@@ -76,15 +77,26 @@ func TestAttributes(t *testing.T) {
 }
 
 func FuzzOf(f *testing.F) {
-	f.Add("cart", "a=b,service.namespace=%41", "/bin/x", "node")
-	f.Fuzz(func(t *testing.T, name, attributes, executable, node string) {
-		id, _ := ident.Of(&eventv1.Process{OtelServiceName: name, OtelResourceAttributes: attributes, Executable: executable}, node, by)
-		if id.Name == "" || len(id.Attributes) > 80 {
-			t.Fatalf("%+v", id)
-		}
-		for i, a := range id.Attributes {
-			if i > 0 && id.Attributes[i-1].Key >= a.Key || a.Key == "" || len(a.Text) > 1024 || !utf8.ValidString(a.Key+a.Text) {
-				t.Fatalf("attribute %d of %+v", i, id.Attributes)
+	f.Add("cart", "a=b,service.namespace=%41", "/bin/x", "node", "resource.opentelemetry.io/team", "x", "registry:5000/a/b:1@sha256:x", "aws:///eu-central-1a/i-1")
+	f.Fuzz(func(t *testing.T, name, attributes, executable, node, key, value, image, provider string) {
+		labels := map[string]string{key: value, "app.kubernetes.io/name": name}
+		for _, s := range []ident.Source{
+			{},
+			{Pod: &kubev1.Pod{Name: name, Namespace: value, Node: node, Labels: labels, Annotations: labels}, Container: &kubev1.Container{Name: key, Image: image}},
+		} {
+			s.Process = &eventv1.Process{
+				OtelServiceName: name, OtelResourceAttributes: attributes, Executable: executable,
+				Container: &eventv1.Container{Name: value, Image: image, Labels: labels},
+			}
+			s.Node, s.KubeNode = node, &kubev1.Node{Name: node, ProviderId: provider, Labels: labels}
+			id, _ := ident.Of(s, by)
+			if id.Name == "" || len(id.Attributes) > 180 {
+				t.Fatalf("%+v", id)
+			}
+			for i, a := range id.Attributes {
+				if i > 0 && id.Attributes[i-1].Key >= a.Key || a.Key == "" || len(a.Text) > 1024 || !utf8.ValidString(a.Key+a.Text) {
+					t.Fatalf("attribute %d of %+v", i, id.Attributes)
+				}
 			}
 		}
 	})

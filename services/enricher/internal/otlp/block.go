@@ -58,14 +58,18 @@ func (e *Encoder) appendResourceRecords(resource, records []byte) {
 	e.data = append(b, records...)
 }
 
-func appendResource(attributes []ident.Attribute) []byte {
+// Resource encodes the Resource of attributes.
+func Resource(attributes []ident.Attribute) []byte {
 	var b []byte
 	for _, a := range attributes {
-		if a.Text == "" {
+		switch {
+		case a.Text == "":
 			b = appendInt(b, resourceAttributes, a.Key, uint64(a.Int)) //nolint:gosec // not negative
-			continue
+		case a.List:
+			b = appendTextList(b, resourceAttributes, a.Key, a.Text)
+		default:
+			b = appendText(b, resourceAttributes, a.Key, a.Text)
 		}
-		b = appendText(b, resourceAttributes, a.Key, a.Text)
 	}
 	return b
 }

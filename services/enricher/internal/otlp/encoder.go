@@ -9,6 +9,7 @@
 package otlp
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -19,7 +20,6 @@ import (
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
-	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/route"
 )
@@ -51,12 +51,12 @@ type Result struct {
 // Encoder makes messages. It keeps buffers from one batch to the next and is for one goroutine at a time; Routes and Peers
 // may be shared.
 type Encoder struct {
-	Routes   *route.Routes
-	Peers    *peer.Peers
-	Producer ident.Producer
-	Cluster  *kube.Directory // nil outside Kubernetes
+	Routes *route.Routes
+	Peers  *peer.Peers
+	Names  *ident.Book
 
 	// Of the batch at hand.
+	machine   *ident.Machine
 	addresses []string
 	processes []process
 	groups    []*group
@@ -77,15 +77,17 @@ type Encoder struct {
 }
 
 // NewEncoder returns an Encoder.
-func NewEncoder(routes *route.Routes, peers *peer.Peers, by ident.Producer) *Encoder {
-	e := &Encoder{Routes: routes, Peers: peers, Producer: by}
+func NewEncoder(routes *route.Routes, peers *peer.Peers, names *ident.Book) *Encoder {
+	e := &Encoder{Routes: routes, Peers: peers, Names: names}
 	e.instruments, e.durations, e.sizes = instruments(), durations(), sizes()
-	e.scope = appendField(appendField(nil, scopeName, by.Name), scopeVersion, by.Version)
+	e.scope = appendField(appendField(nil, scopeName, names.By.Name), scopeVersion, names.By.Version)
 	return e
 }
 
 // process is a process of the batch, identified when its first exchange comes.
 type process struct {
+	known    *ident.Known
+	twin     *process // that the same resource describes and came first, or the process itself
 	group    *group
 	yield    eventv1.Yield
 	resource []byte // encoded Resource
@@ -98,8 +100,9 @@ type process struct {
 // group is a service of the batch.
 type group struct {
 	namespace, name string
-	id              string // both
-	exchanges       []int  // indexes
+	id              string     // both
+	exchanges       []int      // indexes
+	shared          []*process // whose resource others may have too
 }
 
 // Encode makes the messages of a batch in a fixed order: for each service and chunk of its exchanges, traces and metrics.
@@ -116,6 +119,7 @@ func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
 	e.result = Result{Messages: e.result.Messages[:0], Lost: map[string]int{}}
 	e.chunk = 1
 	e.data = e.data[:0]
+	e.machine = e.Names.Machine(batch.GetOrigin())
 	e.addresses = e.addresses[:0]
 	for _, raw := range batch.GetAddresses() {
 		e.addresses = append(e.addresses, address(raw))
@@ -131,7 +135,7 @@ func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
 		}
 		p := &e.processes[x.GetProcess()]
 		if p.group == nil {
-			e.identify(p, batch.GetProcesses()[x.GetProcess()], batch.GetOrigin().GetNode(), groups)
+			e.identify(p, batch.GetProcesses()[x.GetProcess()], groups)
 		}
 		p.group.exchanges = append(p.group.exchanges, i)
 	}
@@ -140,9 +144,9 @@ func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
 	})
 }
 
-func (e *Encoder) identify(p *process, raw *eventv1.Process, node string, groups map[[2]string]*group) {
-	id, err := ident.Of(raw, text(node), e.Producer)
-	if err != nil {
+func (e *Encoder) identify(p *process, raw *eventv1.Process, groups map[[2]string]*group) {
+	id := e.machine.Of(raw)
+	if id.Malformed {
 		e.result.Malformed++
 	}
 	names := [2]string{id.Namespace, id.Name}
@@ -151,10 +155,26 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, node string, groups
 		groups[names] = p.group
 		e.groups = append(e.groups, p.group)
 	}
-	p.yield = raw.GetYield()
-	p.resource = appendResource(id.Attributes)
+	p.known, p.yield, p.resource = id, raw.GetYield(), id.Resource
+	if p.twin = p.group.twin(p); p.twin != p {
+		return
+	}
 	p.server = e.Routes.Service(id.Namespace, id.Name, route.Server)
 	p.client = e.Routes.Service(id.Namespace, id.Name, route.Client)
+}
+
+// twin returns the first process of a container that the same resource describes, so that their measurements are added up here.
+func (g *group) twin(p *process) *process {
+	if !p.known.Shared {
+		return p
+	}
+	for _, other := range g.shared {
+		if other.yield == p.yield && bytes.Equal(other.resource, p.resource) {
+			return other
+		}
+	}
+	g.shared = append(g.shared, p)
+	return p
 }
 
 // Worst cases, in bytes, of what an exchange adds to the larger of the two messages, besides its texts, and of what a
@@ -180,7 +200,7 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group) {
 			e.result.Lost[loss]++
 			continue
 		}
-		p := &e.processes[raw.GetProcess()]
+		p := e.processes[raw.GetProcess()].twin
 		cost := exchangeCost + len(x.path) + 3*min(max(len(x.path), len(x.chosen), route.MaxPattern), route.MaxRoute) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
 		if size > 0 && size+cost+processCost+len(p.resource) > MaxMessage {
 			flush()

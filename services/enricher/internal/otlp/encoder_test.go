@@ -250,7 +250,7 @@ func TestLosses(t *testing.T) {
 	b.Addresses = append(b.Addresses, []byte{1, 2, 3})
 	b.Processes[0].OtelResourceAttributes = "%"
 	book, _ := route.NewBook([]*configv1.RouteRules{{Ignore: []string{"/healthz"}}})
-	result := otlp.NewEncoder(route.New(book), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b)
+	result := otlp.NewEncoder(route.New(book), peer.New(nil), ident.NewBook(nobody, ident.Producer{Name: "busbar"}, otlp.Resource)).Encode(b)
 	want := map[string]int{"process": 1, "address": 3, "role": 1, "time": 2, "protocol": 1, "ignored": 1}
 	if d := cmp.Diff(want, result.Lost); d != "" || result.Malformed != 1 {
 		t.Errorf("malformed %d, lost (-want +got):\n%s", result.Malformed, d)
@@ -377,7 +377,7 @@ func TestCutsByInputAlone(t *testing.T) {
 	}
 	cuts := func(rules *configv1.RouteRules) (cuts []pcommon.SpanID) {
 		book, _ := route.NewBook([]*configv1.RouteRules{rules})
-		for _, m := range otlp.NewEncoder(route.New(book), peer.New(nil), ident.Producer{Name: "busbar"}).Encode(b).Messages {
+		for _, m := range otlp.NewEncoder(route.New(book), peer.New(nil), ident.NewBook(nobody, ident.Producer{Name: "busbar"}, otlp.Resource)).Encode(b).Messages {
 			if len(m.Data) > otlp.MaxMessage {
 				t.Errorf("%s has %d bytes", m.Part, len(m.Data))
 			}
@@ -427,7 +427,7 @@ func TestWorstCaseFits(t *testing.T) {
 			}
 			book, _ := route.NewBook([]*configv1.RouteRules{tc.rules})
 			largest := 0
-			for _, m := range otlp.NewEncoder(route.New(book), peer.New(nil), ident.Producer{Name: "busbar", Version: "v10.10.10"}).Encode(b).Messages {
+			for _, m := range otlp.NewEncoder(route.New(book), peer.New(nil), ident.NewBook(nobody, ident.Producer{Name: "busbar", Version: "v10.10.10"}, otlp.Resource)).Encode(b).Messages {
 				largest = max(largest, len(m.Data))
 			}
 			if largest > otlp.MaxMessage || largest < otlp.MaxMessage*6/10 {

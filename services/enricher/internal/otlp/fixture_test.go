@@ -7,6 +7,7 @@ import (
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/route"
@@ -17,8 +18,11 @@ const (
 	millisecond = 1_000_000
 )
 
+// nobody is the cluster outside Kubernetes.
+var nobody *kube.Directory
+
 func newEncoder() *otlp.Encoder {
-	return otlp.NewEncoder(route.New(&route.Book{}), peer.New(nil), ident.Producer{Name: "busbar", Version: "v0.0.0"})
+	return otlp.NewEncoder(route.New(&route.Book{}), peer.New(nil), ident.NewBook(nobody, ident.Producer{Name: "busbar", Version: "v0.0.0"}, otlp.Resource))
 }
 
 // get returns a plain exchange that took 20 ms. The first address is the server's.

@@ -53,6 +53,8 @@ const (
 	keyValueValue  = tag(2<<3 | wireBytes)
 	anyValueString = tag(1<<3 | wireBytes)
 	anyValueInt    = tag(3<<3 | wireVarint)
+	anyValueList   = tag(5<<3 | wireBytes)
+	listValues     = tag(1<<3 | wireBytes)
 )
 
 // appendText appends an attribute, a KeyValue in field t, with a string.
@@ -61,6 +63,19 @@ func appendText[T string | []byte](b []byte, t tag, key string, value T) []byte 
 	b = appendHead(b, t, fieldSize(len(key))+fieldSize(n))
 	b = appendField(b, keyValueKey, key)
 	b = appendHead(b, keyValueValue, n)
+	return appendField(b, anyValueString, value)
+}
+
+// appendTextList appends an attribute with a list of one string.
+func appendTextList(b []byte, t tag, key, value string) []byte {
+	member := fieldSize(len(value))
+	list := fieldSize(member)
+	n := fieldSize(list)
+	b = appendHead(b, t, fieldSize(len(key))+fieldSize(n))
+	b = appendField(b, keyValueKey, key)
+	b = appendHead(b, keyValueValue, n)
+	b = appendHead(b, anyValueList, list)
+	b = appendHead(b, listValues, member)
 	return appendField(b, anyValueString, value)
 }
 
