@@ -15,8 +15,10 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
@@ -26,6 +28,7 @@ import (
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/kit/store"
+	"github.com/busbar/busbar/services/enricher/internal/budget"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/learned"
@@ -34,6 +37,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/pick"
 	"github.com/busbar/busbar/services/enricher/internal/route"
+	"github.com/busbar/busbar/services/enricher/internal/signals"
 )
 
 // Service is the name of the service on the bus.
@@ -77,11 +81,12 @@ func Default() Config {
 	}
 }
 
-// Check returns what is wrong with RouteRules, and with what Instrumentation says about Kubernetes.
+// Check returns what is wrong with RouteRules and Telemetry, and with what Instrumentation says about Kubernetes.
 func Check(set *config.Set) config.Faults {
 	_, faults := book(set)
+	_, more := telemetry(set)
 	_, selectors := pick.Compile(set)
-	return append(faults, selectors...)
+	return slices.Concat(faults, more, selectors)
 }
 
 // Run enriches until ctx ends; then it finishes what it has begun and returns nil. It returns an error if the bus cannot be
@@ -118,6 +123,7 @@ type enricher struct {
 	metrics  *metrics
 	ledger   *origin.Ledger
 	routes   *route.Routes
+	signals  atomic.Pointer[signals.Book]
 	encoders sync.Pool // of *otlp.Encoder, one for each worker at work
 	cluster  *kube.Directory
 	known    chan struct{} // closed when all that the bus has about the cluster has been read
@@ -144,23 +150,51 @@ func newEnricher(cfg Config) *enricher {
 	registerRoutes(e.Bus.Metrics, e.learned)
 	peers := peer.New(sharedSet{e.Store})
 	names := ident.NewBook(e.cluster, ident.Producer{Name: "busbar", Version: run.Version()}, otlp.Resource)
-	e.encoders.New = func() any { return otlp.NewEncoder(e.routes, peers, names) }
+	series := budget.New(nil)
+	plain, _ := signals.NewBook(nil)
+	e.signals.Store(plain)
+	e.encoders.New = func() any {
+		encoder := otlp.NewEncoder(e.routes, peers, names)
+		encoder.Budget, encoder.Signals = series, &e.signals
+		return encoder
+	}
 	return e
 }
 
-// watch keeps the RouteRules in force.
+// watch keeps RouteRules and Telemetry in force.
 func (e *enricher) watch(ctx context.Context) error {
-	var next *route.Book // passed from check to apply, which follows it
-	check := func(set *config.Set) (faults config.Faults) {
-		next, faults = book(set)
-		return faults
+	var routes *route.Book // passed from check to apply, which follows it
+	var made *signals.Book
+	check := func(set *config.Set) config.Faults {
+		var faults, more config.Faults
+		routes, faults = book(set)
+		made, more = telemetry(set)
+		return append(faults, more...)
 	}
 	apply := func(*config.Set) {
-		e.routes.Use(next)
+		e.routes.Use(routes)
+		e.signals.Store(made)
 		e.start.Do(func() { close(e.ready) })
 	}
 	w := config.Watcher{Paths: e.Paths, Kinds: configv1.Kinds(), Check: check, Apply: apply, Log: e.Log, Metrics: e.Bus.Metrics, Refusal: &e.refusal}
 	return w.Run(ctx)
+}
+
+// telemetry compiles the Telemetry resources of a set.
+func telemetry(set *config.Set) (*signals.Book, config.Faults) {
+	resources := set.Of(configv1.KindTelemetry)
+	specs := make([]*configv1.Telemetry, len(resources))
+	for i, r := range resources {
+		specs[i], _ = r.Spec.(*configv1.Telemetry)
+	}
+	b, problems := signals.NewBook(specs)
+	var faults config.Faults
+	for i, r := range resources {
+		for _, p := range problems[i] {
+			faults = append(faults, r.Fault("spec."+p.Path, "%s", p.Text))
+		}
+	}
+	return b, faults
 }
 
 // book compiles the RouteRules of a set.

@@ -20,6 +20,7 @@ import (
 type metrics struct {
 	exchanges, spans, points prometheus.Counter
 	left                     prometheus.Counter
+	overflow, cut            prometheus.Counter
 	malformed, gaps          prometheus.Counter
 	drops                    *metric.Drops
 
@@ -38,7 +39,10 @@ func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
 		spans:     counter("enricher_spans_total", "Spans that were made of them."),
 		left: counter("enricher_left_exchanges_total",
 			"Exchanges that have metrics and no span, because the telemetry SDK inside their process makes one or RouteRules want none."),
-		points:    counter("enricher_data_points_total", "Data points that were made of them."),
+		points: counter("enricher_data_points_total", "Data points that were made of them."),
+		overflow: counter("enricher_overflow_exchanges_total",
+			"Exchanges that metrics count under otel.metric.overflow, without other attributes, because their service has too many series."),
+		cut:       counter("enricher_cut_spans_total", "Spans of which a text was cut to the length that Telemetry allows."),
 		malformed: counter("enricher_malformed_attributes_total", "Processes, once per batch, whose OTEL_RESOURCE_ATTRIBUTES cannot be read."),
 		gaps: counter("gap_batches_total",
 			"Batches of probes that never came. Counted while this is the only enricher, after 64 later ones have come."),
@@ -64,6 +68,8 @@ func registerRoutes(reg prometheus.Registerer, k *learned.Keeper) {
 func (m *metrics) count(exchanges int, result otlp.Result) {
 	m.exchanges.Add(float64(exchanges))
 	m.left.Add(float64(result.Left))
+	m.overflow.Add(float64(result.Overflow))
+	m.cut.Add(float64(result.Cut))
 	m.malformed.Add(float64(result.Malformed))
 	for _, msg := range result.Messages {
 		if msg.Signal == subject.Traces {

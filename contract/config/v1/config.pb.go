@@ -186,6 +186,116 @@ func (RouteRules_Role) EnumDescriptor() ([]byte, []int) {
 	return file_config_v1_config_proto_rawDescGZIP(), []int{3, 1}
 }
 
+type Telemetry_Metric int32
+
+const (
+	Telemetry_METRIC_UNSPECIFIED   Telemetry_Metric = 0
+	Telemetry_METRIC_REQUESTS      Telemetry_Metric = 1 // http.server.*, http.client.*
+	Telemetry_METRIC_SPANS         Telemetry_Metric = 2 // traces.span.metrics.*
+	Telemetry_METRIC_SPANS_LEGACY  Telemetry_Metric = 3 // the same by their older names: traces_spanmetrics_latency, traces_spanmetrics_calls_total
+	Telemetry_METRIC_SPAN_SIZES    Telemetry_Metric = 4 // traces_spanmetrics_size_total, traces_spanmetrics_response_size_total
+	Telemetry_METRIC_SERVICE_GRAPH Telemetry_Metric = 5 // traces_service_graph_request_*
+	Telemetry_METRIC_INFO          Telemetry_Metric = 6 // traces_target_info, traces_host_info
+)
+
+// Enum value maps for Telemetry_Metric.
+var (
+	Telemetry_Metric_name = map[int32]string{
+		0: "METRIC_UNSPECIFIED",
+		1: "METRIC_REQUESTS",
+		2: "METRIC_SPANS",
+		3: "METRIC_SPANS_LEGACY",
+		4: "METRIC_SPAN_SIZES",
+		5: "METRIC_SERVICE_GRAPH",
+		6: "METRIC_INFO",
+	}
+	Telemetry_Metric_value = map[string]int32{
+		"METRIC_UNSPECIFIED":   0,
+		"METRIC_REQUESTS":      1,
+		"METRIC_SPANS":         2,
+		"METRIC_SPANS_LEGACY":  3,
+		"METRIC_SPAN_SIZES":    4,
+		"METRIC_SERVICE_GRAPH": 5,
+		"METRIC_INFO":          6,
+	}
+)
+
+func (x Telemetry_Metric) Enum() *Telemetry_Metric {
+	p := new(Telemetry_Metric)
+	*p = x
+	return p
+}
+
+func (x Telemetry_Metric) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Telemetry_Metric) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[3].Descriptor()
+}
+
+func (Telemetry_Metric) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[3]
+}
+
+func (x Telemetry_Metric) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Telemetry_Metric.Descriptor instead.
+func (Telemetry_Metric) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{4, 0}
+}
+
+type Histograms_Kind int32
+
+const (
+	Histograms_KIND_UNSPECIFIED Histograms_Kind = 0 // as explicit
+	Histograms_KIND_EXPLICIT    Histograms_Kind = 1 // the same buckets for all, whose upper bounds are given
+	Histograms_KIND_EXPONENTIAL Histograms_Kind = 2 // of at most 160 buckets, whose width follows from the values
+)
+
+// Enum value maps for Histograms_Kind.
+var (
+	Histograms_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_EXPLICIT",
+		2: "KIND_EXPONENTIAL",
+	}
+	Histograms_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_EXPLICIT":    1,
+		"KIND_EXPONENTIAL": 2,
+	}
+)
+
+func (x Histograms_Kind) Enum() *Histograms_Kind {
+	p := new(Histograms_Kind)
+	*p = x
+	return p
+}
+
+func (x Histograms_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Histograms_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_config_v1_config_proto_enumTypes[4].Descriptor()
+}
+
+func (Histograms_Kind) Type() protoreflect.EnumType {
+	return &file_config_v1_config_proto_enumTypes[4]
+}
+
+func (x Histograms_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Histograms_Kind.Descriptor instead.
+func (Histograms_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{5, 0}
+}
+
 type Redact_KeyAction int32
 
 const (
@@ -219,11 +329,11 @@ func (x Redact_KeyAction) String() string {
 }
 
 func (Redact_KeyAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[3].Descriptor()
+	return file_config_v1_config_proto_enumTypes[5].Descriptor()
 }
 
 func (Redact_KeyAction) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[3]
+	return &file_config_v1_config_proto_enumTypes[5]
 }
 
 func (x Redact_KeyAction) Number() protoreflect.EnumNumber {
@@ -232,7 +342,7 @@ func (x Redact_KeyAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Redact_KeyAction.Descriptor instead.
 func (Redact_KeyAction) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{8, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
 }
 
 type Limit_Per int32
@@ -271,11 +381,11 @@ func (x Limit_Per) String() string {
 }
 
 func (Limit_Per) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[4].Descriptor()
+	return file_config_v1_config_proto_enumTypes[6].Descriptor()
 }
 
 func (Limit_Per) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[4]
+	return &file_config_v1_config_proto_enumTypes[6]
 }
 
 func (x Limit_Per) Number() protoreflect.EnumNumber {
@@ -284,7 +394,7 @@ func (x Limit_Per) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Limit_Per.Descriptor instead.
 func (Limit_Per) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{12, 0}
 }
 
 type Limit_Over int32
@@ -320,11 +430,11 @@ func (x Limit_Over) String() string {
 }
 
 func (Limit_Over) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[5].Descriptor()
+	return file_config_v1_config_proto_enumTypes[7].Descriptor()
 }
 
 func (Limit_Over) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[5]
+	return &file_config_v1_config_proto_enumTypes[7]
 }
 
 func (x Limit_Over) Number() protoreflect.EnumNumber {
@@ -333,7 +443,7 @@ func (x Limit_Over) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Limit_Over.Descriptor instead.
 func (Limit_Over) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 1}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{12, 1}
 }
 
 type Destination_OnRemove int32
@@ -372,11 +482,11 @@ func (x Destination_OnRemove) String() string {
 }
 
 func (Destination_OnRemove) Descriptor() protoreflect.EnumDescriptor {
-	return file_config_v1_config_proto_enumTypes[6].Descriptor()
+	return file_config_v1_config_proto_enumTypes[8].Descriptor()
 }
 
 func (Destination_OnRemove) Type() protoreflect.EnumType {
-	return &file_config_v1_config_proto_enumTypes[6]
+	return &file_config_v1_config_proto_enumTypes[8]
 }
 
 func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
@@ -385,7 +495,7 @@ func (x Destination_OnRemove) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Destination_OnRemove.Descriptor instead.
 func (Destination_OnRemove) EnumDescriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{11, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{13, 0}
 }
 
 // Instrumentation says which processes probes observe. Without any, probes observe every process with sockets.
@@ -820,6 +930,183 @@ func (x *RouteRules) GetRole() RouteRules_Role {
 	return RouteRules_ROLE_UNSPECIFIED
 }
 
+// Telemetry says what is made of the exchanges of a service. The first resource that covers the service counts, as a whole.
+type Telemetry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Globs over the names of services and their namespaces; none means any.
+	Services   []string `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
+	Namespaces []string `protobuf:"bytes,2,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// None means requests.
+	Metrics    []Telemetry_Metric `protobuf:"varint,3,rep,packed,name=metrics,proto3,enum=busbar.config.v1.Telemetry_Metric" json:"metrics,omitempty"`
+	Histograms *Histograms        `protobuf:"bytes,4,opt,name=histograms,proto3" json:"histograms,omitempty"`
+	// Sets of attributes that request metrics of one service may have; what is beyond is counted under otel.metric.overflow. 0 means 2000.
+	MaxSeries uint32 `protobuf:"varint,5,opt,name=max_series,json=maxSeries,proto3" json:"max_series,omitempty"`
+	// Attributes of request metrics besides those that they have anyway, and those of them that they do without.
+	Include []string `protobuf:"bytes,6,rep,name=include,proto3" json:"include,omitempty"`
+	Exclude []string `protobuf:"bytes,7,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Bytes of any attribute of a span that a client or a server makes up. 0 means 2048, which is also the most.
+	MaxLength uint32 `protobuf:"varint,8,opt,name=max_length,json=maxLength,proto3" json:"max_length,omitempty"`
+	// "beyla-v2" adds the older names that dashboards for Beyla ask for, and says beyla where Busbar would name itself.
+	Compat        string `protobuf:"bytes,9,opt,name=compat,proto3" json:"compat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Telemetry) Reset() {
+	*x = Telemetry{}
+	mi := &file_config_v1_config_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Telemetry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Telemetry) ProtoMessage() {}
+
+func (x *Telemetry) ProtoReflect() protoreflect.Message {
+	mi := &file_config_v1_config_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
+func (*Telemetry) Descriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Telemetry) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *Telemetry) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *Telemetry) GetMetrics() []Telemetry_Metric {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *Telemetry) GetHistograms() *Histograms {
+	if x != nil {
+		return x.Histograms
+	}
+	return nil
+}
+
+func (x *Telemetry) GetMaxSeries() uint32 {
+	if x != nil {
+		return x.MaxSeries
+	}
+	return 0
+}
+
+func (x *Telemetry) GetInclude() []string {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+func (x *Telemetry) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *Telemetry) GetMaxLength() uint32 {
+	if x != nil {
+		return x.MaxLength
+	}
+	return 0
+}
+
+func (x *Telemetry) GetCompat() string {
+	if x != nil {
+		return x.Compat
+	}
+	return ""
+}
+
+// Histograms says how values are distributed to buckets.
+type Histograms struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  Histograms_Kind        `protobuf:"varint,1,opt,name=kind,proto3,enum=busbar.config.v1.Histograms_Kind" json:"kind,omitempty"`
+	// Upper bounds, in ascending order: seconds, at most 24; bytes, at most 16. None means those of the OpenTelemetry conventions.
+	Durations     []float64 `protobuf:"fixed64,2,rep,packed,name=durations,proto3" json:"durations,omitempty"`
+	Sizes         []float64 `protobuf:"fixed64,3,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Histograms) Reset() {
+	*x = Histograms{}
+	mi := &file_config_v1_config_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Histograms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Histograms) ProtoMessage() {}
+
+func (x *Histograms) ProtoReflect() protoreflect.Message {
+	mi := &file_config_v1_config_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Histograms.ProtoReflect.Descriptor instead.
+func (*Histograms) Descriptor() ([]byte, []int) {
+	return file_config_v1_config_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Histograms) GetKind() Histograms_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Histograms_KIND_UNSPECIFIED
+}
+
+func (x *Histograms) GetDurations() []float64 {
+	if x != nil {
+		return x.Durations
+	}
+	return nil
+}
+
+func (x *Histograms) GetSizes() []float64 {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
 // Pipeline takes signals from the bus through steps to destinations.
 type Pipeline struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -840,7 +1127,7 @@ type Pipeline struct {
 
 func (x *Pipeline) Reset() {
 	*x = Pipeline{}
-	mi := &file_config_v1_config_proto_msgTypes[4]
+	mi := &file_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +1139,7 @@ func (x *Pipeline) String() string {
 func (*Pipeline) ProtoMessage() {}
 
 func (x *Pipeline) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[4]
+	mi := &file_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +1152,7 @@ func (x *Pipeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipeline.ProtoReflect.Descriptor instead.
 func (*Pipeline) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Pipeline) GetSignals() []string {
@@ -949,7 +1236,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_config_v1_config_proto_msgTypes[5]
+	mi := &file_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1248,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[5]
+	mi := &file_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1261,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Step) GetStep() isStep_Step {
@@ -1310,7 +1597,7 @@ type Filter struct {
 
 func (x *Filter) Reset() {
 	*x = Filter{}
-	mi := &file_config_v1_config_proto_msgTypes[6]
+	mi := &file_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1609,7 @@ func (x *Filter) String() string {
 func (*Filter) ProtoMessage() {}
 
 func (x *Filter) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[6]
+	mi := &file_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1622,7 @@ func (x *Filter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filter.ProtoReflect.Descriptor instead.
 func (*Filter) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Filter) GetConditions() []string {
@@ -1417,7 +1704,7 @@ type Transform struct {
 
 func (x *Transform) Reset() {
 	*x = Transform{}
-	mi := &file_config_v1_config_proto_msgTypes[7]
+	mi := &file_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1716,7 @@ func (x *Transform) String() string {
 func (*Transform) ProtoMessage() {}
 
 func (x *Transform) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[7]
+	mi := &file_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1729,7 @@ func (x *Transform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transform.ProtoReflect.Descriptor instead.
 func (*Transform) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Transform) GetStatements() []string {
@@ -1508,7 +1795,7 @@ type Redact struct {
 
 func (x *Redact) Reset() {
 	*x = Redact{}
-	mi := &file_config_v1_config_proto_msgTypes[8]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1807,7 @@ func (x *Redact) String() string {
 func (*Redact) ProtoMessage() {}
 
 func (x *Redact) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[8]
+	mi := &file_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1820,7 @@ func (x *Redact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redact.ProtoReflect.Descriptor instead.
 func (*Redact) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Redact) GetCreditCards() bool {
@@ -1600,7 +1887,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1899,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[9]
+	mi := &file_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1912,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Sample) GetRatio() float64 {
@@ -1664,7 +1951,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1963,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[10]
+	mi := &file_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1976,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Limit) GetRecords() float64 {
@@ -1758,7 +2045,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +2057,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[11]
+	mi := &file_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +2070,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Destination) GetExporter() isDestination_Exporter {
@@ -2030,7 +2317,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_config_v1_config_proto_msgTypes[12]
+	mi := &file_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2329,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[12]
+	mi := &file_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2342,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Queue) GetMaxBytes() string {
@@ -2097,7 +2384,7 @@ type Redact_Pattern struct {
 
 func (x *Redact_Pattern) Reset() {
 	*x = Redact_Pattern{}
-	mi := &file_config_v1_config_proto_msgTypes[15]
+	mi := &file_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2396,7 @@ func (x *Redact_Pattern) String() string {
 func (*Redact_Pattern) ProtoMessage() {}
 
 func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
-	mi := &file_config_v1_config_proto_msgTypes[15]
+	mi := &file_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2409,7 @@ func (x *Redact_Pattern) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redact_Pattern.ProtoReflect.Descriptor instead.
 func (*Redact_Pattern) Descriptor() ([]byte, []int) {
-	return file_config_v1_config_proto_rawDescGZIP(), []int{8, 0}
+	return file_config_v1_config_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *Redact_Pattern) GetName() string {
@@ -2220,7 +2507,40 @@ const file_config_v1_config_proto_rawDesc = "" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_SERVER\x10\x01\x12\x0f\n" +
-	"\vROLE_CLIENT\x10\x02\"\xce\x01\n" +
+	"\vROLE_CLIENT\x10\x02\"\xf2\x03\n" +
+	"\tTelemetry\x12\x1a\n" +
+	"\bservices\x18\x01 \x03(\tR\bservices\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x02 \x03(\tR\n" +
+	"namespaces\x12<\n" +
+	"\ametrics\x18\x03 \x03(\x0e2\".busbar.config.v1.Telemetry.MetricR\ametrics\x12<\n" +
+	"\n" +
+	"histograms\x18\x04 \x01(\v2\x1c.busbar.config.v1.HistogramsR\n" +
+	"histograms\x12\x1d\n" +
+	"\n" +
+	"max_series\x18\x05 \x01(\rR\tmaxSeries\x12\x18\n" +
+	"\ainclude\x18\x06 \x03(\tR\ainclude\x12\x18\n" +
+	"\aexclude\x18\a \x03(\tR\aexclude\x12\x1d\n" +
+	"\n" +
+	"max_length\x18\b \x01(\rR\tmaxLength\x12\x16\n" +
+	"\x06compat\x18\t \x01(\tR\x06compat\"\xa2\x01\n" +
+	"\x06Metric\x12\x16\n" +
+	"\x12METRIC_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fMETRIC_REQUESTS\x10\x01\x12\x10\n" +
+	"\fMETRIC_SPANS\x10\x02\x12\x17\n" +
+	"\x13METRIC_SPANS_LEGACY\x10\x03\x12\x15\n" +
+	"\x11METRIC_SPAN_SIZES\x10\x04\x12\x18\n" +
+	"\x14METRIC_SERVICE_GRAPH\x10\x05\x12\x0f\n" +
+	"\vMETRIC_INFO\x10\x06\"\xbe\x01\n" +
+	"\n" +
+	"Histograms\x125\n" +
+	"\x04kind\x18\x01 \x01(\x0e2!.busbar.config.v1.Histograms.KindR\x04kind\x12\x1c\n" +
+	"\tdurations\x18\x02 \x03(\x01R\tdurations\x12\x14\n" +
+	"\x05sizes\x18\x03 \x03(\x01R\x05sizes\"E\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rKIND_EXPLICIT\x10\x01\x12\x14\n" +
+	"\x10KIND_EXPONENTIAL\x10\x02\"\xce\x01\n" +
 	"\bPipeline\x12\x18\n" +
 	"\asignals\x18\x01 \x03(\tR\asignals\x12\x18\n" +
 	"\atenants\x18\x02 \x03(\tR\atenants\x12\x1e\n" +
@@ -2367,101 +2687,108 @@ func file_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_config_v1_config_proto_rawDescData
 }
 
-var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_config_v1_config_proto_goTypes = []any{
 	(Instrumentation_Sdk)(0),   // 0: busbar.config.v1.Instrumentation.Sdk
 	(RouteRules_Unmatched)(0),  // 1: busbar.config.v1.RouteRules.Unmatched
 	(RouteRules_Role)(0),       // 2: busbar.config.v1.RouteRules.Role
-	(Redact_KeyAction)(0),      // 3: busbar.config.v1.Redact.KeyAction
-	(Limit_Per)(0),             // 4: busbar.config.v1.Limit.Per
-	(Limit_Over)(0),            // 5: busbar.config.v1.Limit.Over
-	(Destination_OnRemove)(0),  // 6: busbar.config.v1.Destination.OnRemove
-	(*Instrumentation)(nil),    // 7: busbar.config.v1.Instrumentation
-	(*ProcessSelector)(nil),    // 8: busbar.config.v1.ProcessSelector
-	(*KubernetesSelector)(nil), // 9: busbar.config.v1.KubernetesSelector
-	(*RouteRules)(nil),         // 10: busbar.config.v1.RouteRules
-	(*Pipeline)(nil),           // 11: busbar.config.v1.Pipeline
-	(*Step)(nil),               // 12: busbar.config.v1.Step
-	(*Filter)(nil),             // 13: busbar.config.v1.Filter
-	(*Transform)(nil),          // 14: busbar.config.v1.Transform
-	(*Redact)(nil),             // 15: busbar.config.v1.Redact
-	(*Sample)(nil),             // 16: busbar.config.v1.Sample
-	(*Limit)(nil),              // 17: busbar.config.v1.Limit
-	(*Destination)(nil),        // 18: busbar.config.v1.Destination
-	(*Queue)(nil),              // 19: busbar.config.v1.Queue
-	nil,                        // 20: busbar.config.v1.KubernetesSelector.LabelsEntry
-	nil,                        // 21: busbar.config.v1.KubernetesSelector.AnnotationsEntry
-	(*Redact_Pattern)(nil),     // 22: busbar.config.v1.Redact.Pattern
-	(*structpb.Struct)(nil),    // 23: google.protobuf.Struct
-	(*structpb.Value)(nil),     // 24: google.protobuf.Value
+	(Telemetry_Metric)(0),      // 3: busbar.config.v1.Telemetry.Metric
+	(Histograms_Kind)(0),       // 4: busbar.config.v1.Histograms.Kind
+	(Redact_KeyAction)(0),      // 5: busbar.config.v1.Redact.KeyAction
+	(Limit_Per)(0),             // 6: busbar.config.v1.Limit.Per
+	(Limit_Over)(0),            // 7: busbar.config.v1.Limit.Over
+	(Destination_OnRemove)(0),  // 8: busbar.config.v1.Destination.OnRemove
+	(*Instrumentation)(nil),    // 9: busbar.config.v1.Instrumentation
+	(*ProcessSelector)(nil),    // 10: busbar.config.v1.ProcessSelector
+	(*KubernetesSelector)(nil), // 11: busbar.config.v1.KubernetesSelector
+	(*RouteRules)(nil),         // 12: busbar.config.v1.RouteRules
+	(*Telemetry)(nil),          // 13: busbar.config.v1.Telemetry
+	(*Histograms)(nil),         // 14: busbar.config.v1.Histograms
+	(*Pipeline)(nil),           // 15: busbar.config.v1.Pipeline
+	(*Step)(nil),               // 16: busbar.config.v1.Step
+	(*Filter)(nil),             // 17: busbar.config.v1.Filter
+	(*Transform)(nil),          // 18: busbar.config.v1.Transform
+	(*Redact)(nil),             // 19: busbar.config.v1.Redact
+	(*Sample)(nil),             // 20: busbar.config.v1.Sample
+	(*Limit)(nil),              // 21: busbar.config.v1.Limit
+	(*Destination)(nil),        // 22: busbar.config.v1.Destination
+	(*Queue)(nil),              // 23: busbar.config.v1.Queue
+	nil,                        // 24: busbar.config.v1.KubernetesSelector.LabelsEntry
+	nil,                        // 25: busbar.config.v1.KubernetesSelector.AnnotationsEntry
+	(*Redact_Pattern)(nil),     // 26: busbar.config.v1.Redact.Pattern
+	(*structpb.Struct)(nil),    // 27: google.protobuf.Struct
+	(*structpb.Value)(nil),     // 28: google.protobuf.Value
 }
 var file_config_v1_config_proto_depIdxs = []int32{
-	8,  // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
-	8,  // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
+	10, // 0: busbar.config.v1.Instrumentation.select:type_name -> busbar.config.v1.ProcessSelector
+	10, // 1: busbar.config.v1.Instrumentation.exclude:type_name -> busbar.config.v1.ProcessSelector
 	0,  // 2: busbar.config.v1.Instrumentation.sdk:type_name -> busbar.config.v1.Instrumentation.Sdk
-	9,  // 3: busbar.config.v1.ProcessSelector.k8s:type_name -> busbar.config.v1.KubernetesSelector
-	20, // 4: busbar.config.v1.KubernetesSelector.labels:type_name -> busbar.config.v1.KubernetesSelector.LabelsEntry
-	21, // 5: busbar.config.v1.KubernetesSelector.annotations:type_name -> busbar.config.v1.KubernetesSelector.AnnotationsEntry
+	11, // 3: busbar.config.v1.ProcessSelector.k8s:type_name -> busbar.config.v1.KubernetesSelector
+	24, // 4: busbar.config.v1.KubernetesSelector.labels:type_name -> busbar.config.v1.KubernetesSelector.LabelsEntry
+	25, // 5: busbar.config.v1.KubernetesSelector.annotations:type_name -> busbar.config.v1.KubernetesSelector.AnnotationsEntry
 	1,  // 6: busbar.config.v1.RouteRules.unmatched:type_name -> busbar.config.v1.RouteRules.Unmatched
 	2,  // 7: busbar.config.v1.RouteRules.role:type_name -> busbar.config.v1.RouteRules.Role
-	12, // 8: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
-	13, // 9: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
-	14, // 10: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
-	15, // 11: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
-	16, // 12: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
-	17, // 13: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
-	23, // 14: busbar.config.v1.Step.attributes:type_name -> google.protobuf.Struct
-	23, // 15: busbar.config.v1.Step.resource:type_name -> google.protobuf.Struct
-	23, // 16: busbar.config.v1.Step.redaction:type_name -> google.protobuf.Struct
-	23, // 17: busbar.config.v1.Step.probabilistic_sampler:type_name -> google.protobuf.Struct
-	23, // 18: busbar.config.v1.Step.metrics_transform:type_name -> google.protobuf.Struct
-	23, // 19: busbar.config.v1.Step.metrics_transform_alias:type_name -> google.protobuf.Struct
-	24, // 20: busbar.config.v1.Step.batch:type_name -> google.protobuf.Value
-	24, // 21: busbar.config.v1.Step.memory_limiter:type_name -> google.protobuf.Value
-	24, // 22: busbar.config.v1.Step.tail_sampling:type_name -> google.protobuf.Value
-	24, // 23: busbar.config.v1.Step.group_by_trace:type_name -> google.protobuf.Value
-	24, // 24: busbar.config.v1.Step.interval:type_name -> google.protobuf.Value
-	24, // 25: busbar.config.v1.Step.delta_to_cumulative:type_name -> google.protobuf.Value
-	24, // 26: busbar.config.v1.Step.delta_to_cumulative_newer:type_name -> google.protobuf.Value
-	24, // 27: busbar.config.v1.Step.cumulative_to_delta:type_name -> google.protobuf.Value
-	24, // 28: busbar.config.v1.Filter.error_mode:type_name -> google.protobuf.Value
-	24, // 29: busbar.config.v1.Filter.traces:type_name -> google.protobuf.Value
-	24, // 30: busbar.config.v1.Filter.metrics:type_name -> google.protobuf.Value
-	24, // 31: busbar.config.v1.Filter.logs:type_name -> google.protobuf.Value
-	24, // 32: busbar.config.v1.Filter.spans:type_name -> google.protobuf.Value
-	24, // 33: busbar.config.v1.Filter.trace_conditions:type_name -> google.protobuf.Value
-	24, // 34: busbar.config.v1.Filter.metric_conditions:type_name -> google.protobuf.Value
-	24, // 35: busbar.config.v1.Filter.log_conditions:type_name -> google.protobuf.Value
-	24, // 36: busbar.config.v1.Transform.error_mode:type_name -> google.protobuf.Value
-	24, // 37: busbar.config.v1.Transform.trace_statements:type_name -> google.protobuf.Value
-	24, // 38: busbar.config.v1.Transform.metric_statements:type_name -> google.protobuf.Value
-	24, // 39: busbar.config.v1.Transform.log_statements:type_name -> google.protobuf.Value
-	24, // 40: busbar.config.v1.Transform.flatten_data:type_name -> google.protobuf.Value
-	22, // 41: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
-	3,  // 42: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
-	4,  // 43: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
-	5,  // 44: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
-	23, // 45: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
-	23, // 46: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
-	23, // 47: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
-	23, // 48: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
-	23, // 49: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
-	23, // 50: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
-	23, // 51: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
-	23, // 52: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
-	23, // 53: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
-	23, // 54: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
-	23, // 55: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
-	23, // 56: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
-	23, // 57: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
-	19, // 58: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
-	6,  // 59: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	3,  // 8: busbar.config.v1.Telemetry.metrics:type_name -> busbar.config.v1.Telemetry.Metric
+	14, // 9: busbar.config.v1.Telemetry.histograms:type_name -> busbar.config.v1.Histograms
+	4,  // 10: busbar.config.v1.Histograms.kind:type_name -> busbar.config.v1.Histograms.Kind
+	16, // 11: busbar.config.v1.Pipeline.steps:type_name -> busbar.config.v1.Step
+	17, // 12: busbar.config.v1.Step.filter:type_name -> busbar.config.v1.Filter
+	18, // 13: busbar.config.v1.Step.transform:type_name -> busbar.config.v1.Transform
+	19, // 14: busbar.config.v1.Step.redact:type_name -> busbar.config.v1.Redact
+	20, // 15: busbar.config.v1.Step.sample:type_name -> busbar.config.v1.Sample
+	21, // 16: busbar.config.v1.Step.limit:type_name -> busbar.config.v1.Limit
+	27, // 17: busbar.config.v1.Step.attributes:type_name -> google.protobuf.Struct
+	27, // 18: busbar.config.v1.Step.resource:type_name -> google.protobuf.Struct
+	27, // 19: busbar.config.v1.Step.redaction:type_name -> google.protobuf.Struct
+	27, // 20: busbar.config.v1.Step.probabilistic_sampler:type_name -> google.protobuf.Struct
+	27, // 21: busbar.config.v1.Step.metrics_transform:type_name -> google.protobuf.Struct
+	27, // 22: busbar.config.v1.Step.metrics_transform_alias:type_name -> google.protobuf.Struct
+	28, // 23: busbar.config.v1.Step.batch:type_name -> google.protobuf.Value
+	28, // 24: busbar.config.v1.Step.memory_limiter:type_name -> google.protobuf.Value
+	28, // 25: busbar.config.v1.Step.tail_sampling:type_name -> google.protobuf.Value
+	28, // 26: busbar.config.v1.Step.group_by_trace:type_name -> google.protobuf.Value
+	28, // 27: busbar.config.v1.Step.interval:type_name -> google.protobuf.Value
+	28, // 28: busbar.config.v1.Step.delta_to_cumulative:type_name -> google.protobuf.Value
+	28, // 29: busbar.config.v1.Step.delta_to_cumulative_newer:type_name -> google.protobuf.Value
+	28, // 30: busbar.config.v1.Step.cumulative_to_delta:type_name -> google.protobuf.Value
+	28, // 31: busbar.config.v1.Filter.error_mode:type_name -> google.protobuf.Value
+	28, // 32: busbar.config.v1.Filter.traces:type_name -> google.protobuf.Value
+	28, // 33: busbar.config.v1.Filter.metrics:type_name -> google.protobuf.Value
+	28, // 34: busbar.config.v1.Filter.logs:type_name -> google.protobuf.Value
+	28, // 35: busbar.config.v1.Filter.spans:type_name -> google.protobuf.Value
+	28, // 36: busbar.config.v1.Filter.trace_conditions:type_name -> google.protobuf.Value
+	28, // 37: busbar.config.v1.Filter.metric_conditions:type_name -> google.protobuf.Value
+	28, // 38: busbar.config.v1.Filter.log_conditions:type_name -> google.protobuf.Value
+	28, // 39: busbar.config.v1.Transform.error_mode:type_name -> google.protobuf.Value
+	28, // 40: busbar.config.v1.Transform.trace_statements:type_name -> google.protobuf.Value
+	28, // 41: busbar.config.v1.Transform.metric_statements:type_name -> google.protobuf.Value
+	28, // 42: busbar.config.v1.Transform.log_statements:type_name -> google.protobuf.Value
+	28, // 43: busbar.config.v1.Transform.flatten_data:type_name -> google.protobuf.Value
+	26, // 44: busbar.config.v1.Redact.patterns:type_name -> busbar.config.v1.Redact.Pattern
+	5,  // 45: busbar.config.v1.Redact.key_action:type_name -> busbar.config.v1.Redact.KeyAction
+	6,  // 46: busbar.config.v1.Limit.per:type_name -> busbar.config.v1.Limit.Per
+	7,  // 47: busbar.config.v1.Limit.over:type_name -> busbar.config.v1.Limit.Over
+	27, // 48: busbar.config.v1.Destination.http:type_name -> google.protobuf.Struct
+	27, // 49: busbar.config.v1.Destination.http_alias:type_name -> google.protobuf.Struct
+	27, // 50: busbar.config.v1.Destination.grpc:type_name -> google.protobuf.Struct
+	27, // 51: busbar.config.v1.Destination.grpc_alias:type_name -> google.protobuf.Struct
+	27, // 52: busbar.config.v1.Destination.prometheus:type_name -> google.protobuf.Struct
+	27, // 53: busbar.config.v1.Destination.remote_write:type_name -> google.protobuf.Struct
+	27, // 54: busbar.config.v1.Destination.remote_write_alias:type_name -> google.protobuf.Struct
+	27, // 55: busbar.config.v1.Destination.kafka:type_name -> google.protobuf.Struct
+	27, // 56: busbar.config.v1.Destination.clickhouse:type_name -> google.protobuf.Struct
+	27, // 57: busbar.config.v1.Destination.file:type_name -> google.protobuf.Struct
+	27, // 58: busbar.config.v1.Destination.debug:type_name -> google.protobuf.Struct
+	27, // 59: busbar.config.v1.Destination.datadog:type_name -> google.protobuf.Struct
+	27, // 60: busbar.config.v1.Destination.elasticsearch:type_name -> google.protobuf.Struct
+	23, // 61: busbar.config.v1.Destination.queue:type_name -> busbar.config.v1.Queue
+	8,  // 62: busbar.config.v1.Destination.on_remove:type_name -> busbar.config.v1.Destination.OnRemove
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_config_v1_config_proto_init() }
@@ -2469,7 +2796,7 @@ func file_config_v1_config_proto_init() {
 	if File_config_v1_config_proto != nil {
 		return
 	}
-	file_config_v1_config_proto_msgTypes[5].OneofWrappers = []any{
+	file_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
 		(*Step_Filter)(nil),
 		(*Step_Transform)(nil),
 		(*Step_Redact)(nil),
@@ -2490,7 +2817,7 @@ func file_config_v1_config_proto_init() {
 		(*Step_DeltaToCumulativeNewer)(nil),
 		(*Step_CumulativeToDelta)(nil),
 	}
-	file_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+	file_config_v1_config_proto_msgTypes[13].OneofWrappers = []any{
 		(*Destination_Http)(nil),
 		(*Destination_HttpAlias)(nil),
 		(*Destination_Grpc)(nil),
@@ -2510,8 +2837,8 @@ func file_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_config_v1_config_proto_rawDesc), len(file_config_v1_config_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   16,
+			NumEnums:      9,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,6 +9,7 @@ import "google.golang.org/protobuf/proto"
 const (
 	KindInstrumentation = "Instrumentation"
 	KindRouteRules      = "RouteRules"
+	KindTelemetry       = "Telemetry"
 	KindPipeline        = "Pipeline"
 	KindDestination     = "Destination"
 )
@@ -19,6 +20,7 @@ func Kinds() map[string]func() proto.Message {
 	return map[string]func() proto.Message{
 		KindInstrumentation: func() proto.Message { return new(Instrumentation) },
 		KindRouteRules:      func() proto.Message { return new(RouteRules) },
+		KindTelemetry:       func() proto.Message { return new(Telemetry) },
 		KindPipeline:        func() proto.Message { return new(Pipeline) },
 		KindDestination:     func() proto.Message { return new(Destination) },
 	}

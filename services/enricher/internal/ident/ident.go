@@ -141,6 +141,17 @@ func program(p *eventv1.Process) string {
 	return cmp.Or(clip(name, maxName), unknownService)
 }
 
+// As returns attributes that say that somebody else makes the telemetry.
+func As(name string, attributes []Attribute) []Attribute {
+	attributes = slices.Clone(attributes)
+	for i, a := range attributes {
+		if a.Key == "telemetry.sdk.name" || a.Key == "telemetry.distro.name" {
+			attributes[i].Text = name
+		}
+	}
+	return attributes
+}
+
 func producer(language eventv1.Language, by Producer) []Attribute {
 	return []Attribute{
 		{Key: "telemetry.distro.name", Text: by.Name},
@@ -253,6 +264,9 @@ func tidy(attributes []Attribute) []Attribute {
 	}
 	return out
 }
+
+// Value returns the text of the attribute called key, "" if there is none.
+func Value(attributes []Attribute, key string) string { return last(attributes, key) }
 
 // last returns the value of the last attribute called key.
 func last(attributes []Attribute, key string) (value string) {

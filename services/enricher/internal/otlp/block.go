@@ -13,20 +13,20 @@ type block struct {
 	process     *process
 	spans       []byte // encoded Spans, each a field of ScopeSpans
 	count       int    // of them
-	series      map[key]*series
-	sorted      []*series
-	first, last uint64 // ends of exchanges, nanoseconds since the epoch
+	cells       map[key]*cell
+	order       []*cell // in which they were made
+	first, last uint64  // ends of exchanges, nanoseconds since the epoch
 }
 
 // newBlock returns an empty block, one used before if there is one.
 func (e *Encoder) newBlock(p *process) *block {
 	if e.used == len(e.blocks) {
-		e.blocks = append(e.blocks, &block{series: map[key]*series{}})
+		e.blocks = append(e.blocks, &block{cells: map[key]*cell{}})
 	}
 	b := e.blocks[e.used]
 	e.used++
-	clear(b.series)
-	*b = block{process: p, spans: b.spans[:0], series: b.series, sorted: b.sorted[:0], first: math.MaxUint64}
+	clear(b.cells)
+	*b = block{process: p, spans: b.spans[:0], cells: b.cells, order: b.order[:0], first: math.MaxUint64}
 	return b
 }
 
@@ -62,14 +62,17 @@ func (e *Encoder) appendResourceRecords(resource, records []byte) {
 func Resource(attributes []ident.Attribute) []byte {
 	var b []byte
 	for _, a := range attributes {
-		switch {
-		case a.Text == "":
-			b = appendInt(b, resourceAttributes, a.Key, uint64(a.Int)) //nolint:gosec // not negative
-		case a.List:
-			b = appendTextList(b, resourceAttributes, a.Key, a.Text)
-		default:
-			b = appendText(b, resourceAttributes, a.Key, a.Text)
-		}
+		b = appendAttribute(b, resourceAttributes, a)
 	}
 	return b
+}
+
+func appendAttribute(b []byte, t tag, a ident.Attribute) []byte {
+	switch {
+	case a.Text == "":
+		return appendInt(b, t, a.Key, uint64(a.Int)) //nolint:gosec // not negative
+	case a.List:
+		return appendTextList(b, t, a.Key, a.Text)
+	}
+	return appendText(b, t, a.Key, a.Text)
 }

@@ -12,16 +12,20 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/services/enricher/internal/budget"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/route"
+	"github.com/busbar/busbar/services/enricher/internal/signals"
 )
 
 // MaxMessage bounds the messages that are made, in bytes.
@@ -44,6 +48,10 @@ type Result struct {
 	// Left counts the exchanges that count in metrics and have no span, because the SDK inside their process makes one or RouteRules
 	// want none.
 	Left int
+	// Overflow counts the exchanges that are counted without attributes, because their service has too many series.
+	Overflow int
+	// Cut counts the exchanges of whose span a text had to be cut.
+	Cut int
 	// Malformed counts the processes whose OTEL_RESOURCE_ATTRIBUTES had to be left out.
 	Malformed int
 }
@@ -51,56 +59,70 @@ type Result struct {
 // Encoder makes messages. It keeps buffers from one batch to the next and is for one goroutine at a time; Routes and Peers
 // may be shared.
 type Encoder struct {
-	Routes *route.Routes
-	Peers  *peer.Peers
-	Names  *ident.Book
+	Routes  *route.Routes
+	Peers   *peer.Peers
+	Names   *ident.Book
+	Budget  *budget.Budget
+	Signals *atomic.Pointer[signals.Book] // may change at any time, which counts from the next batch on
 
 	// Of the batch at hand.
 	machine   *ident.Machine
 	addresses []string
 	processes []process
 	groups    []*group
+	book      *signals.Book
 	result    Result
 	chunk     int      // number of the chunk at hand, from 1
 	part      []byte   // what names that chunk: the service, and the index of each exchange
 	blocks    []*block // of that chunk; the others wait to be used again
 	used      int      // blocks in use
 
+	cells     []*cell // of that chunk; the others wait to be used again
+	cellsUsed int
+
 	// Scratch.
-	span, point, points, url, metrics, scope []byte
+	span, point, points, url, metrics, attributes, counts, scope []byte
+	series                                                       []series
 
 	data []byte // of all messages
 
-	instruments []instrument
-	durations   [durationBounds]float64
-	sizes       [sizeBounds]float64
+	descriptions map[described]*description
+
+	families []family
+	wanted   []*family // of the service at hand
+	seed     maphash.Seed
 }
 
-// NewEncoder returns an Encoder.
+// NewEncoder returns an Encoder with settings and a budget of its own, which the caller may replace by those that he shares among
+// encoders.
 func NewEncoder(routes *route.Routes, peers *peer.Peers, names *ident.Book) *Encoder {
 	e := &Encoder{Routes: routes, Peers: peers, Names: names}
-	e.instruments, e.durations, e.sizes = instruments(), durations(), sizes()
+	e.families, e.seed, e.descriptions = families(), maphash.MakeSeed(), map[described]*description{}
+	e.Budget, e.Signals = budget.New(nil), new(atomic.Pointer[signals.Book])
+	book, _ := signals.NewBook(nil)
+	e.Signals.Store(book)
 	e.scope = appendField(appendField(nil, scopeName, names.By.Name), scopeVersion, names.By.Version)
 	return e
 }
 
 // process is a process of the batch, identified when its first exchange comes.
 type process struct {
-	known    *ident.Known
-	twin     *process // that the same resource describes and came first, or the process itself
-	group    *group
-	yield    eventv1.Yield
-	resource []byte // encoded Resource
-	server   *route.Service
-	client   *route.Service
-	charged  int    // chunk in which room for the resource was set aside
-	block    *block // in the chunk at hand, once it has something
+	*description
+	known   *ident.Known
+	twin    *process // that the same resource describes and came first, or the process itself
+	group   *group
+	yield   eventv1.Yield
+	server  *route.Service
+	client  *route.Service
+	charged int    // chunk in which room for the resource was set aside
+	block   *block // in the chunk at hand, once it has something
 }
 
 // group is a service of the batch.
 type group struct {
 	namespace, name string
-	id              string     // both
+	id              string // both
+	settings        *signals.Settings
 	exchanges       []int      // indexes
 	shared          []*process // whose resource others may have too
 }
@@ -117,6 +139,7 @@ func (e *Encoder) Encode(batch *eventv1.ExchangeBatch) Result {
 // begin sorts exchanges into services.
 func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
 	e.result = Result{Messages: e.result.Messages[:0], Lost: map[string]int{}}
+	e.book = e.Signals.Load()
 	e.chunk = 1
 	e.data = e.data[:0]
 	e.machine = e.Names.Machine(batch.GetOrigin())
@@ -152,10 +175,11 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, groups map[[2]strin
 	names := [2]string{id.Namespace, id.Name}
 	if p.group = groups[names]; p.group == nil {
 		p.group = &group{namespace: id.Namespace, name: id.Name, id: id.Namespace + "/" + id.Name}
+		p.group.settings = e.book.For(id.Namespace, id.Name)
 		groups[names] = p.group
 		e.groups = append(e.groups, p.group)
 	}
-	p.known, p.yield, p.resource = id, raw.GetYield(), id.Resource
+	p.known, p.yield, p.description = id, raw.GetYield(), e.describe(id, p.group.settings)
 	if p.twin = p.group.twin(p); p.twin != p {
 		return
 	}
@@ -180,7 +204,7 @@ func (g *group) twin(p *process) *process {
 // Worst cases, in bytes, of what an exchange adds to the larger of the two messages, besides its texts, and of what a
 // process adds besides its resource. A test holds them against the encoder.
 const (
-	exchangeCost = 1500
+	exchangeCost = 2000
 	processCost  = 1200
 )
 
@@ -189,7 +213,7 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group) {
 	var x exchange
 	size := 0
 	flush := func() {
-		e.flush(g)
+		e.flush(g, size)
 		size = 0
 		e.chunk++
 	}
@@ -201,7 +225,7 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group) {
 			continue
 		}
 		p := e.processes[raw.GetProcess()].twin
-		cost := exchangeCost + len(x.path) + 3*min(max(len(x.path), len(x.chosen), route.MaxPattern), route.MaxRoute) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
+		cost := exchangeCost + 3*len(x.path) + 3*min(max(len(x.path), len(x.chosen), route.MaxPattern), route.MaxRoute) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
 		if size > 0 && size+cost+processCost+len(p.resource) > MaxMessage {
 			flush()
 			e.name(g)
@@ -238,13 +262,15 @@ func (e *Encoder) add(p *process, x *exchange, origin *eventv1.Origin, index int
 	}
 	b := p.block
 	b.first, b.last = min(b.first, x.end), max(b.last, x.end)
+	var shown *spanIDs
 	if spans {
-		e.addSpans(b, x, origin, index)
+		ids := e.addSpans(b, x, origin, index)
+		shown = &ids
 	} else {
 		e.result.Left++
 	}
 	if metrics {
-		e.count(b, p.group.id, x)
+		e.count(b, x, shown)
 	}
 }
 
@@ -268,33 +294,52 @@ func (e *Encoder) route(p *process, x *exchange) route.Route {
 	return routes.Route(x.path, x.chosen, x.proven())
 }
 
-// flush ends the chunk at hand. A signal of which there is nothing has no message.
-func (e *Encoder) flush(g *group) {
+// flush ends the chunk at hand, of which each message has size bytes at most. A signal of which there is nothing has no message. Families
+// share a message if that is sure to hold them, whatever their series are.
+func (e *Encoder) flush(g *group, size int) {
 	part := strconv.FormatUint(xxhash.Sum64(e.part), 16)
-	traces := Message{Signal: subject.Traces, Namespace: g.namespace, Service: g.name, Part: "traces." + part}
-	start := len(e.data)
-	for _, b := range e.blocks[:e.used] {
-		if b.count > 0 {
-			e.appendResourceRecords(b.process.resource, b.spans)
-			traces.Items += b.count
+	e.message(g, subject.Traces, "traces."+part, func(b *block) ([]byte, int) { return b.spans, b.count })
+	e.wanted = e.wanted[:0]
+	for i := range e.families {
+		if f := &e.families[i]; f.on(g.settings) {
+			e.wanted = append(e.wanted, f)
 		}
 	}
-	traces.Data = e.data[start:]
-	metrics := Message{Signal: subject.Metrics, Namespace: g.namespace, Service: g.name, Part: "metrics." + part}
-	start = len(e.data)
-	for _, b := range e.blocks[:e.used] {
-		var points int
-		if e.metrics, points = e.appendMetrics(e.metrics[:0], scopeRecords, b); points > 0 {
-			e.appendResourceRecords(b.process.resource, e.metrics)
-			metrics.Items += points
+	if len(e.wanted)*size <= MaxMessage {
+		e.message(g, subject.Metrics, "metrics."+part, func(b *block) ([]byte, int) { return e.appendFamilies(b, e.wanted) })
+	} else {
+		for i, f := range e.wanted {
+			e.message(g, subject.Metrics, "metrics."+f.name+"."+part, func(b *block) ([]byte, int) { return e.appendFamilies(b, e.wanted[i:i+1]) })
 		}
+	}
+	for _, b := range e.blocks[:e.used] {
 		b.process.block = nil
 	}
-	metrics.Data = e.data[start:]
-	e.used = 0
-	for _, m := range []Message{traces, metrics} {
-		if m.Items > 0 {
-			e.result.Messages = append(e.result.Messages, m)
+	e.used, e.cellsUsed = 0, 0
+}
+
+// message makes a message of what there is of each block: encoded records, and their number.
+func (e *Encoder) message(g *group, signal subject.Signal, part string, of func(*block) (records []byte, items int)) {
+	m := Message{Signal: signal, Namespace: g.namespace, Service: g.name, Part: part}
+	start := len(e.data)
+	for _, b := range e.blocks[:e.used] {
+		if records, items := of(b); items > 0 {
+			e.appendResourceRecords(b.process.resource, records)
+			m.Items += items
 		}
 	}
+	if m.Data = e.data[start:]; m.Items > 0 {
+		e.result.Messages = append(e.result.Messages, m)
+	}
+}
+
+// appendFamilies encodes the metrics of a block.
+func (e *Encoder) appendFamilies(b *block, families []*family) (records []byte, points int) {
+	e.metrics = e.metrics[:0]
+	for _, f := range families {
+		var n int
+		e.metrics, n = f.append(e, e.metrics, b)
+		points += n
+	}
+	return e.metrics, points
 }

@@ -146,8 +146,10 @@ func (x *exchange) proven() bool {
 }
 
 // scheme is the value of url.scheme.
-func (x *exchange) scheme() string {
-	if x.tls {
+func (x *exchange) scheme() string { return scheme(x.tls) }
+
+func scheme(tls bool) string {
+	if tls {
 		return "https"
 	}
 	return "http"

@@ -4,13 +4,17 @@ package otlp_test
 
 import (
 	"fmt"
+	"sync/atomic"
+	"testing"
 
+	configv1 "github.com/busbar/busbar/contract/config/v1"
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/route"
+	"github.com/busbar/busbar/services/enricher/internal/signals"
 )
 
 const (
@@ -23,6 +27,28 @@ var nobody *kube.Directory
 
 func newEncoder() *otlp.Encoder {
 	return otlp.NewEncoder(route.New(&route.Book{}), peer.New(nil), ident.NewBook(nobody, ident.Producer{Name: "busbar", Version: "v0.0.0"}, otlp.Resource))
+}
+
+// made returns settings as a resource would have them.
+func made(t testing.TB, specs ...*configv1.Telemetry) *atomic.Pointer[signals.Book] {
+	t.Helper()
+	book, problems := signals.NewBook(specs)
+	for _, p := range problems {
+		if len(p) > 0 {
+			t.Fatal(p)
+		}
+	}
+	out := new(atomic.Pointer[signals.Book])
+	out.Store(book)
+	return out
+}
+
+// everything asks for all metrics.
+func everything() *configv1.Telemetry {
+	return &configv1.Telemetry{Metrics: []configv1.Telemetry_Metric{
+		configv1.Telemetry_METRIC_REQUESTS, configv1.Telemetry_METRIC_SPANS, configv1.Telemetry_METRIC_SPANS_LEGACY,
+		configv1.Telemetry_METRIC_SPAN_SIZES, configv1.Telemetry_METRIC_SERVICE_GRAPH, configv1.Telemetry_METRIC_INFO,
+	}}
 }
 
 // get returns a plain exchange that took 20 ms. The first address is the server's.

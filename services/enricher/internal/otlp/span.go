@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
+	"unicode/utf8"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/enricher/internal/route"
@@ -45,20 +46,30 @@ type spanIDs struct{ trace, span, parent []byte }
 
 // addSpans adds the span of an exchange to a block. If the request waited, two spans below it tell apart how long, and how long
 // it was worked on. The work then has the id that the probe gave to the exchange, for what the process sent meanwhile belongs to it.
-func (e *Encoder) addSpans(b *block, x *exchange, origin *eventv1.Origin, index int) {
-	var ids spanIDs
+// It returns the ids of the span of the exchange.
+func (e *Encoder) addSpans(b *block, x *exchange, origin *eventv1.Origin, index int) (ids spanIDs) {
+	if limit := b.process.group.settings.MaxLength; max(len(x.path), len(x.host), len(x.agent)) > limit {
+		short := *x
+		short.path, short.host, short.agent = clip(x.path, limit), clip(x.host, limit), clip(x.agent, limit)
+		e.result.Cut++
+		x = &short
+	}
 	ids.trace, ids.span, ids.parent = x.ids(origin, index)
 	if x.begin-x.start < leastQueue {
 		e.span = e.appendSpan(e.span[:0], x, ids)
 		b.add(e.span)
-		return
+		return ids
 	}
 	whole, queue := derived(ids, "request"), derived(ids, "in queue")
-	e.span = e.appendSpan(e.span[:0], x, spanIDs{ids.trace, whole[:], ids.parent})
+	outer := spanIDs{ids.trace, whole[:], ids.parent}
+	e.span = e.appendSpan(e.span[:0], x, outer)
 	b.add(e.span)
 	flags := x.flags(false) | flagsOfParent
-	b.add(appendInner(e.span[:0], "in queue", x.start, x.begin, spanIDs{ids.trace, queue[:], whole[:]}, flags))
-	b.add(appendInner(e.span[:0], "processing", x.begin, x.end, spanIDs{ids.trace, ids.span, whole[:]}, flags))
+	e.span = appendInner(e.span[:0], "in queue", x.start, x.begin, spanIDs{ids.trace, queue[:], whole[:]}, flags)
+	b.add(e.span)
+	e.span = appendInner(e.span[:0], "processing", x.begin, x.end, spanIDs{ids.trace, ids.span, whole[:]}, flags)
+	b.add(e.span)
+	return outer
 }
 
 // derived returns a span id that belongs to another one, the same whenever it is asked for.
@@ -81,7 +92,8 @@ func appendInner(b []byte, name string, start, end uint64, ids spanIDs, flags ui
 // appendSpan appends the Span of an exchange.
 func (e *Encoder) appendSpan(b []byte, x *exchange, ids spanIDs) []byte {
 	b = appendIDs(b, ids)
-	b = x.appendName(b)
+	verb, object := x.spanName()
+	b = appendName(appendHead(b, spanName, nameSize(verb, object)), verb, object)
 	b = appendVarint(b, spanKind, x.kind())
 	b = appendFixed64(b, spanStart, x.start)
 	b = appendFixed64(b, spanEnd, x.end)
@@ -120,20 +132,35 @@ func appendFlags(b []byte, flags uint32) []byte {
 	return binary.LittleEndian.AppendUint32(binary.AppendUvarint(b, spanFlags), flags)
 }
 
-// appendName appends "METHOD route", or the method alone; "TLS server" for a connection that cannot be looked into.
-func (x *exchange) appendName(b []byte) []byte {
-	verb, object := x.method, x.route
-	switch {
-	case x.secret != nil:
-		verb, object = "TLS", text(x.secret.GetServerName())
-	case verb == otherMethod:
-		verb = "HTTP"
+// spanName returns the two parts of the name of the span: "METHOD route", or the method alone; "TLS server" for a connection that
+// cannot be looked into.
+func (x *exchange) spanName() (verb, object string) {
+	if x.secret != nil {
+		return "TLS", text(x.secret.GetServerName())
 	}
+	return httpName(x.method, x.route)
+}
+
+func httpName(method, route string) (verb, object string) {
+	if method == otherMethod {
+		return "HTTP", route
+	}
+	return method, route
+}
+
+// nameSize is how many bytes appendName appends.
+func nameSize(verb, object string) int {
 	if object == "" {
-		return appendField(b, spanName, verb)
+		return len(verb)
 	}
-	b = appendHead(b, spanName, len(verb)+1+len(object))
-	return append(append(append(b, verb...), ' '), object...)
+	return len(verb) + 1 + len(object)
+}
+
+func appendName(b []byte, verb, object string) []byte {
+	if b = append(b, verb...); object != "" {
+		b = append(append(b, ' '), object...)
+	}
+	return b
 }
 
 func (x *exchange) kind() uint64 {
@@ -237,4 +264,15 @@ func (x *exchange) appendNetwork(b []byte) []byte {
 	}
 	b = appendText(b, t, "network.peer.address", x.peer)
 	return appendInt(b, t, "network.peer.port", uint64(x.raw.GetPeerPort()))
+}
+
+// clip cuts a text to a number of bytes, between two characters.
+func clip(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }

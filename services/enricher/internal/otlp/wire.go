@@ -52,6 +52,7 @@ const (
 	keyValueKey    = tag(1<<3 | wireBytes)
 	keyValueValue  = tag(2<<3 | wireBytes)
 	anyValueString = tag(1<<3 | wireBytes)
+	anyValueBool   = tag(2<<3 | wireVarint)
 	anyValueInt    = tag(3<<3 | wireVarint)
 	anyValueList   = tag(5<<3 | wireBytes)
 	listValues     = tag(1<<3 | wireBytes)
@@ -59,11 +60,16 @@ const (
 
 // appendText appends an attribute, a KeyValue in field t, with a string.
 func appendText[T string | []byte](b []byte, t tag, key string, value T) []byte {
-	n := fieldSize(len(value))
-	b = appendHead(b, t, fieldSize(len(key))+fieldSize(n))
+	return append(appendTextHead(b, t, key, len(value)), value...)
+}
+
+// appendTextHead begins an attribute with a string of n bytes; the caller appends them.
+func appendTextHead(b []byte, t tag, key string, n int) []byte {
+	size := fieldSize(n)
+	b = appendHead(b, t, fieldSize(len(key))+fieldSize(size))
 	b = appendField(b, keyValueKey, key)
-	b = appendHead(b, keyValueValue, n)
-	return appendField(b, anyValueString, value)
+	b = appendHead(b, keyValueValue, size)
+	return appendHead(b, anyValueString, n)
 }
 
 // appendTextList appends an attribute with a list of one string.
@@ -87,3 +93,26 @@ func appendInt(b []byte, t tag, key string, value uint64) []byte {
 	b = appendHead(b, keyValueValue, n)
 	return appendVarint(b, anyValueInt, value)
 }
+
+// appendTrue appends an attribute that is true.
+func appendTrue(b []byte, t tag, key string) []byte {
+	const size = 2
+	b = appendHead(b, t, fieldSize(len(key))+fieldSize(size))
+	b = appendField(b, keyValueKey, key)
+	b = appendHead(b, keyValueValue, size)
+	return appendVarint(b, anyValueBool, 1)
+}
+
+// appendAs appends fields of one tag as fields of another.
+func appendAs(b []byte, t tag, fields []byte) []byte {
+	for len(fields) > 0 {
+		n, head := binary.Uvarint(fields[1:])
+		end := 1 + head + int(n) //nolint:gosec // we wrote it
+		b = append(append(b, byte(t)), fields[1:end]...)
+		fields = fields[end:]
+	}
+	return b
+}
+
+// zigzag encodes a number that may be negative.
+func zigzag(v int) uint64 { return uint64(v<<1 ^ v>>63) } //nolint:gosec // that is how it works
