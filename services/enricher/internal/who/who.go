@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package who says who is at the other end of an exchange.
+//
+// An address is somebody's for one of two reasons. A probe saw a process serve there: then its service is known by the very name that its
+// own telemetry has, with Kubernetes or without. Or the cluster says whose it is: a pod, and what it is a part of, a service or a node.
+// What is neither has the name by which it was called, see Host.
+//
+// Each replica learns from the batches that it works on, so the first exchanges of a server may meet one that has not heard of it. The
+// cluster's part is the same for all.
+package who
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/kube"
+)
+
+const (
+	// maxEntries is how many addresses, and how many services, are remembered, twice; some 200 bytes each. When a half is full the older
+	// one is forgotten; who goes on serving is learned again with the next exchange.
+	maxEntries = 16384
+	// valid is how long a server that is silent keeps its address.
+	valid = uint64(time.Hour)
+	// refresh is how old what is known of a server becomes before it is written down again.
+	refresh = uint64(time.Minute)
+)
+
+// Peer is who is at the other end of an exchange.
+type Peer struct {
+	Name, Namespace string // of the service; "" when nothing is known
+	KubeNamespace   string // the Kubernetes namespace
+	Known           bool   // by the address, as opposed to called by some name
+	Observed        bool   // a probe sees its side of the exchange too
+}
+
+// Qualified is the name of the peer as a process of a namespace would call it: with the namespace only where that is another.
+func (p *Peer) Qualified(from string) string {
+	if p.Namespace == "" || p.Namespace == from {
+		return p.Name
+	}
+	return p.Name + "." + p.Namespace
+}
+
+// Cluster is what is needed to know of Kubernetes; *kube.Directory has it.
+type Cluster interface {
+	Peer(address netip.Addr) (kube.Peer, bool)
+}
+
+// Book remembers who serves where. It is safe for concurrent use.
+type Book struct {
+	cluster Cluster
+
+	mu       sync.RWMutex
+	served   halves[end, server]
+	services halves[service, uint64] // when they were last seen
+}
+
+// end is where a process listens. Loopback addresses are of one machine.
+type end struct {
+	node string
+	at   netip.AddrPort
+}
+
+type service struct{ name, namespace string }
+
+// server is who was seen at an end.
+type server struct {
+	service
+	kubeNamespace string
+	pod           string // its uid, "" outside Kubernetes
+	seen          uint64 // Unix time in nanoseconds
+}
+
+// New returns a Book of which nothing is known but the cluster.
+func New(cluster Cluster) *Book { return &Book{cluster: cluster} }
+
+// Serves notes that a process of a node answered at an address, at a time in nanoseconds since the Unix epoch.
+func (b *Book) Serves(node string, at netip.AddrPort, by *ident.Known, when uint64) {
+	e := endOf(node, at)
+	s := server{service{by.Name, by.Namespace}, by.Pod.GetNamespace(), by.Pod.GetUid(), when}
+	b.mu.RLock()
+	before, ok := b.served.get(e)
+	b.mu.RUnlock()
+	if ok && before.service == s.service && before.pod == s.pod && when < before.seen+refresh {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.node = strings.Clone(e.node)
+	b.served.put(e, s)
+}
+
+// Observed notes that a service has exchanges that a probe sees.
+func (b *Book) Observed(by *ident.Known, when uint64) {
+	s := service{by.Name, by.Namespace}
+	b.mu.RLock()
+	seen, ok := b.services.get(s)
+	b.mu.RUnlock()
+	if ok && when < seen+refresh {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.services.put(s, when)
+}
+
+// Find says who is at an address that a process of a node talks to. Port is 0 for a client, whose own port says nothing.
+func (b *Book) Find(node string, at netip.AddrPort, when uint64) Peer {
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	owner, known := b.cluster.Peer(at.Addr())
+	if at.Port() != 0 {
+		b.mu.RLock()
+		s, ok := b.served.get(endOf(node, at))
+		b.mu.RUnlock()
+		// An address that has gone to another pod is not the server's any more. Where a pod has it, nobody else does.
+		if ok && when < s.seen+valid && (owner.Pod == nil || owner.UID == s.pod) {
+			return Peer{Name: s.name, Namespace: s.namespace, KubeNamespace: s.kubeNamespace, Known: true, Observed: true}
+		}
+	}
+	if !known {
+		return Peer{}
+	}
+	p := Peer{Name: owner.Name, Namespace: owner.Namespace, KubeNamespace: owner.Namespace, Known: true}
+	if owner.Pod != nil {
+		p.Name, p.Namespace = ident.Service(owner.Pod)
+	}
+	b.mu.RLock()
+	seen, ok := b.services.get(service{p.Name, p.Namespace})
+	b.mu.RUnlock()
+	p.Observed = ok && when < seen+valid
+	return p
+}
+
+func endOf(node string, at netip.AddrPort) end {
+	addr := at.Addr().Unmap()
+	if !addr.IsLoopback() && !addr.IsLinkLocalUnicast() {
+		node = ""
+	}
+	return end{node, netip.AddrPortFrom(addr, at.Port())}
+}
+
+// halves is a bounded map. When the fresh half is full it becomes the old one, which is forgotten.
+type halves[K comparable, V any] struct{ fresh, old map[K]V }
+
+func (h *halves[K, V]) get(k K) (V, bool) {
+	v, ok := h.fresh[k]
+	if !ok {
+		v, ok = h.old[k]
+	}
+	return v, ok
+}
+
+func (h *halves[K, V]) put(k K, v V) {
+	if _, ok := h.fresh[k]; h.fresh == nil || !ok && len(h.fresh) == maxEntries {
+		h.fresh, h.old = map[K]V{}, h.fresh
+	}
+	h.fresh[k] = v
+}
