@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"container/list"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -140,6 +142,17 @@ func (m *Memory) SetAdd(_ context.Context, key, member string, limit int, ttl ti
 	e.members[member] = struct{}{}
 	e.expires = expiry(ttl)
 	return true, nil
+}
+
+// SetMembers implements Store.
+func (m *Memory) SetMembers(_ context.Context, key string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.find(key, kindSet)
+	if e == nil || err != nil {
+		return nil, err
+	}
+	return slices.Collect(maps.Keys(e.members)), nil
 }
 
 // Take implements Store.

@@ -41,6 +41,8 @@ type Store interface {
 	// SetAdd adds member to the set under key unless that has limit members already, and tells whether member is in the
 	// set now. The ttl counts from the last member added.
 	SetAdd(ctx context.Context, key, member string, limit int, ttl time.Duration) (in bool, err error)
+	// SetMembers returns the members of the set under key, in any order; none when there is no set.
+	SetMembers(ctx context.Context, key string) (members []string, err error)
 	// Take takes n tokens from the bucket under key, which begins full and fills by rate a second up to burst. It takes them all
 	// or none: all if the bucket holds anything, be it less than n, so that a large demand is met too and paid off before the
 	// next one; or all whatever the bucket holds, if it may owe. The wait is how long until the bucket holds something

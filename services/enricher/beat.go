@@ -16,7 +16,7 @@ func (e *enricher) beat(ctx context.Context) error {
 	b := fleetv1.Beacon{Service: Service, Instance: e.Instance, Node: e.Node, Version: run.Version(), Started: time.Now()}
 	return e.bus.Beat(ctx, e.Root.Beat(Service, e.Instance), fleetv1.Interval, func() []byte {
 		return b.Payload(func(h *fleetv1.Heartbeat) {
-			h.Dropped, h.Degraded = e.metrics.losses(), e.refusal.Degraded()
+			h.Dropped, h.Degraded = e.metrics.losses(), e.degraded()
 			h.Facts = map[string]string{"nodes": strconv.Itoa(e.ledger.Nodes()), "tenant": e.Tenant}
 		})
 	})

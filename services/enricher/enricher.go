@@ -27,7 +27,6 @@ import (
 	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/config"
 	"github.com/busbar/busbar/kit/run"
-	"github.com/busbar/busbar/kit/store"
 	"github.com/busbar/busbar/services/enricher/internal/budget"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/kube"
@@ -37,6 +36,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/pick"
 	"github.com/busbar/busbar/services/enricher/internal/route"
+	"github.com/busbar/busbar/services/enricher/internal/shared"
 	"github.com/busbar/busbar/services/enricher/internal/signals"
 )
 
@@ -45,9 +45,6 @@ const Service = "enricher"
 
 // ackWait is how long the batches of an enricher that was killed wait for another. A batch takes milliseconds.
 const ackWait = 10 * time.Second
-
-// storeBytes bounds what is learned when no Store is given: some hundred thousand segments of paths.
-const storeBytes = 32 << 20
 
 // Config is what an enricher needs to know. Begin with Default.
 type Config struct {
@@ -59,9 +56,11 @@ type Config struct {
 	Instance string   // unique among the replicas
 	// Workers is how many batches are worked on at the same time; most of them wait for the bus.
 	Workers int
-	Store   store.Store  // shared by replicas; nil keeps what is learned in this process
-	Admin   *admin.Admin // metrics and readiness of the process; nil for none
-	Log     *slog.Logger
+	// Store is the address of a Redis server by which the replicas agree on the peers that metrics name, see kit/store/redis. Without one each
+	// decides for itself.
+	Store string
+	Admin *admin.Admin // metrics and readiness of the process; nil for none
+	Log   *slog.Logger
 }
 
 // Default returns the settings of an enricher on this machine. The bus and the resources are up to the caller.
@@ -93,6 +92,11 @@ func Check(set *config.Set) config.Faults {
 // reached at the start or the resources have faults.
 func Run(ctx context.Context, cfg Config) error {
 	e := newEnricher(cfg)
+	closeStore, err := e.openStore()
+	if err != nil {
+		return err
+	}
+	defer closeStore()
 	b, err := bus.Connect(ctx, e.Bus, e.Log)
 	if err != nil {
 		return err
@@ -111,6 +115,9 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Add("resources", e.watch)
 	group.Add("cluster", e.follow)
 	group.Add("routes", e.learn)
+	if e.sets != nil {
+		group.Add("store", e.agree)
+	}
 	group.Add("batches", e.consume)
 	group.Add("heartbeat", e.beat)
 	group.Add("replicas", e.lookout)
@@ -124,7 +131,9 @@ type enricher struct {
 	ledger   *origin.Ledger
 	routes   *route.Routes
 	signals  atomic.Pointer[signals.Book]
-	encoders sync.Pool // of *otlp.Encoder, one for each worker at work
+	peers    *peer.Peers
+	sets     *shared.Sets // nil without a store
+	encoders sync.Pool    // of *otlp.Encoder, one for each worker at work
 	cluster  *kube.Directory
 	known    chan struct{} // closed when all that the bus has about the cluster has been read
 	learned  *learned.Keeper
@@ -142,19 +151,15 @@ func newEnricher(cfg Config) *enricher {
 		e.Bus.Metrics = cfg.Admin.Registerer()
 	}
 	e.metrics = newMetrics(e.Bus.Metrics, e.ledger)
-	if e.Store == nil {
-		e.Store = store.NewMemory(storeBytes)
-	}
 	e.routes = route.New(&route.Book{})
 	e.learned = &learned.Keeper{Root: e.Root, Routes: e.routes, Source: Service, Log: e.Log}
 	registerRoutes(e.Bus.Metrics, e.learned)
-	peers := peer.New(sharedSet{e.Store})
 	names := ident.NewBook(e.cluster, ident.Producer{Name: "busbar", Version: run.Version()}, otlp.Resource)
 	series := budget.New(nil)
 	plain, _ := signals.NewBook(nil)
 	e.signals.Store(plain)
 	e.encoders.New = func() any {
-		encoder := otlp.NewEncoder(e.routes, peers, names)
+		encoder := otlp.NewEncoder(e.routes, e.peers, names)
 		encoder.Budget, encoder.Signals = series, &e.signals
 		return encoder
 	}

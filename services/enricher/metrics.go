@@ -21,7 +21,7 @@ type metrics struct {
 	exchanges, spans, points prometheus.Counter
 	left                     prometheus.Counter
 	overflow, cut            prometheus.Counter
-	malformed, gaps          prometheus.Counter
+	malformed, gaps, store   prometheus.Counter
 	drops                    *metric.Drops
 
 	mu      sync.Mutex
@@ -46,6 +46,7 @@ func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
 		malformed: counter("enricher_malformed_attributes_total", "Processes, once per batch, whose OTEL_RESOURCE_ATTRIBUTES cannot be read."),
 		gaps: counter("gap_batches_total",
 			"Batches of probes that never came. Counted while this is the only enricher, after 64 later ones have come."),
+		store:   counter("enricher_store_errors_total", "Calls that the store of the peers did not answer."),
 		drops:   metric.NewDrops(reg),
 		dropped: map[string]uint64{},
 	}

@@ -101,6 +101,14 @@ func (s *Store) SetAdd(ctx context.Context, key, member string, limit int, ttl t
 	return answer[0] == 1, err
 }
 
+// SetMembers implements store.Store.
+func (s *Store) SetMembers(ctx context.Context, key string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	members, err := s.client.SMembers(ctx, s.prefix+key).Result()
+	return members, meaning(err)
+}
+
 // Take implements store.Store, by the clock of the server.
 func (s *Store) Take(ctx context.Context, key string, n int64, limit store.Limit, owe bool) (bool, time.Duration, error) {
 	may := 0

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -113,15 +114,27 @@ func testSet(t *testing.T, s store.Store) {
 			t.Errorf("add %s: %v, %v, want %v", member, in, err, want)
 		}
 	}
+	members := func(want ...string) {
+		t.Helper()
+		got, err := s.SetMembers(ctx, "k")
+		check(t, err)
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("members are %q, want %q", got, want)
+		}
+	}
+	members()
 	add("a", 0, false)
 	add("a", 2, true)
+	members("a")
 	time.Sleep(ttl * 3 / 4)
 	add("b", 2, true)
 	add("c", 2, false)
 	add("a", 2, true)
 	time.Sleep(ttl / 2) // counted from the last member added
 	add("c", 2, false)
+	members("a", "b")
 	time.Sleep(ttl)
+	members()
 	add("c", 2, true)
 }
 
@@ -166,11 +179,12 @@ func testKinds(t *testing.T, s store.Store) {
 	_, _, errGet := s.Get(ctx, "k")
 	_, errSwap := s.CompareAndSwap(ctx, "k", nil, nil, 0)
 	_, errSet := s.SetAdd(ctx, "k", "m", 1, 0)
+	_, errMembers := s.SetMembers(ctx, "k")
 	_, _, errTake := s.Take(ctx, "k", 1, store.Limit{Rate: 1, Burst: 1}, false)
 	_, _, err = s.Take(ctx, "bucket", 1, store.Limit{Rate: 1, Burst: 1}, false)
 	check(t, err)
 	_, errAdd := s.Add(ctx, "bucket", 1, 0)
-	for _, err := range []error{errGet, errSwap, errSet, errTake, errAdd} {
+	for _, err := range []error{errGet, errSwap, errSet, errMembers, errTake, errAdd} {
 		if !errors.Is(err, store.ErrKind) {
 			t.Errorf("got %v", err)
 		}

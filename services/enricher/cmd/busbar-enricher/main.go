@@ -27,6 +27,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	flags := run.NewFlags("busbar-enricher", "turns what probes saw into OpenTelemetry data", "", stdout)
 	common.Register(flags)
 	flags.IntVar(&cfg.Workers, "workers", cfg.Workers, "`NUMBER` of batches that are worked on at the same time")
+	run.RegisterStore(flags, &cfg.Store)
 	flags.StringVar(&cfg.Tenant, "tenant", cfg.Tenant, "`NAME` of the tenant to whom all that probes see belongs")
 	flags.StringVar(&cfg.Node, "node", cfg.Node, "`NAME` of this machine")
 	if err := run.Parse(flags, args, env); err != nil {

@@ -3,8 +3,13 @@
 package peer_test
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 )
@@ -24,21 +29,94 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// refusing is a set that other replicas have filled.
-type refusing struct{ asked int }
+// set is what replicas agree by, which may be away.
+type set struct {
+	members map[string]map[string]bool
+	away    bool
+	asked   int
+}
 
-func (r *refusing) AddBounded(string, string, int) bool { r.asked++; return false }
+var errAway = errors.New("away")
 
-func TestAFullSetIsAskedOnce(t *testing.T) {
-	t.Parallel()
-	set := &refusing{}
-	p := peer.New(set)
-	for i := range 10 {
-		if p.Admit("crawler", fmt.Sprint(i), 80) {
-			t.Error("an address passes")
+func (s *set) Add(key, member string, limit int) (bool, error) {
+	if s.asked++; s.away {
+		return false, errAway
+	}
+	if s.members[key] == nil {
+		s.members[key] = map[string]bool{}
+	}
+	if !s.members[key][member] && len(s.members[key]) >= limit {
+		return false, nil
+	}
+	s.members[key][member] = true
+	return true, nil
+}
+
+func (s *set) Members(key string) ([]string, error) {
+	if s.asked++; s.away {
+		return nil, errAway
+	}
+	return slices.Collect(maps.Keys(s.members[key])), nil
+}
+
+func (s *set) lose() { s.members = map[string]map[string]bool{} }
+
+// named returns which of many addresses a replica names.
+func named(p *peer.Peers) (out []int) {
+	for i := range 4 * peer.MaxAddresses {
+		if p.Admit("crawler", fmt.Sprintf("host-%d", i), 80) {
+			out = append(out, i)
 		}
 	}
-	if set.asked != 1 {
-		t.Errorf("asked %d times", set.asked)
+	return out
+}
+
+func TestReplicasNameTheSame(t *testing.T) {
+	t.Parallel()
+	s := &set{}
+	s.lose()
+	a, b := peer.New(s), peer.New(s)
+	for i := range 150 {
+		a.Admit("crawler", fmt.Sprintf("host-%d", 2*i), 80)
+		b.Admit("crawler", fmt.Sprintf("host-%d", 2*i+1), 80)
+	}
+	first := named(b)
+	if d := cmp.Diff(first, named(a)); d != "" || len(first) != peer.MaxAddresses {
+		t.Errorf("%d addresses; replicas differ: %s", len(first), d)
+	}
+	if asked := s.asked; len(named(a)) != peer.MaxAddresses || s.asked != asked {
+		t.Errorf("a full set was asked %d times", s.asked-asked)
+	}
+
+	s.lose()
+	if err := errors.Join(b.Renew(true), a.Renew(true)); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(first, named(peer.New(s))); d != "" {
+		t.Errorf("after the loss of the set: %s", d)
+	}
+}
+
+func TestReplicasAgreeAfterTheSetWasAway(t *testing.T) {
+	t.Parallel()
+	s := &set{away: true}
+	s.lose()
+	a, b := peer.New(s), peer.New(s)
+	for i := range 2 * peer.MaxAddresses {
+		a.Admit("crawler", fmt.Sprintf("host-%d", 2*i), 80)
+		b.Admit("crawler", fmt.Sprintf("host-%d", 2*i+1), 80)
+	}
+	if len(named(a)) != peer.MaxAddresses || len(named(b)) != peer.MaxAddresses {
+		t.Error("a replica alone does not name as many as it may")
+	}
+	if a.Renew(false) == nil {
+		t.Error("agreed with nobody")
+	}
+	s.away = false
+	if err := errors.Join(a.Renew(false), b.Renew(false)); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(named(a), named(b)); d != "" || len(named(a)) != peer.MaxAddresses {
+		t.Errorf("replicas differ: %s", d)
 	}
 }
