@@ -102,25 +102,18 @@ func count(b []byte, path []uint64) (total int, err error) {
 // bytes (never nil then, else nil).
 func fields(b []byte, fn func(n protowire.Number, field, value []byte) error) error {
 	for len(b) > 0 {
-		n, kind, tag := protowire.ConsumeTag(b)
-		if tag < 0 {
-			return errWire
-		}
-		length := protowire.ConsumeFieldValue(n, kind, b[tag:])
-		if length < 0 {
+		f, size := NextField(b)
+		if size == 0 {
 			return errWire
 		}
 		var value []byte
-		if kind == protowire.BytesType {
-			value, _ = protowire.ConsumeBytes(b[tag:])
-			if value == nil {
-				value = []byte{}
-			}
+		if f.Kind == protowire.BytesType {
+			value = f.Content
 		}
-		if err := fn(n, b[:tag+length], value); err != nil {
+		if err := fn(protowire.Number(f.Number), b[:size], value); err != nil { //nolint:gosec // at most 1<<29-1
 			return err
 		}
-		b = b[tag+length:]
+		b = b[size:]
 	}
 	return nil
 }

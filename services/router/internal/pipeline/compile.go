@@ -16,6 +16,7 @@ import (
 	"github.com/busbar/busbar/services/router/internal/limit"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 	"github.com/busbar/busbar/services/router/internal/redact"
+	"github.com/busbar/busbar/services/router/internal/shortcut"
 )
 
 // Report takes a fault: the path of the value in the resource, where in its text, and why.
@@ -90,14 +91,20 @@ func (b *builder) step(name string, whole *configv1.Step) {
 		if b.collectors(name, path+".filter", "filter", s.Filter, "conditions") {
 			return
 		}
-		blocks := b.expressions(path+".filter.conditions", s.Filter.GetConditions(), b.Language.Condition)
-		b.each(blocks, true, func(of []ottl.Block) step { return step{name + ".filter", Filtered, filter(of)} })
+		all := b.expressions(path+".filter.conditions", s.Filter.GetConditions(), b.Language.Condition)
+		b.each(all, func(signal subject.Signal, blocks []ottl.Block, texts []string) step {
+			short, _ := shortcut.Conditions(signal, texts)
+			return step{name + ".filter", Filtered, filter{shortened{short}, ottl.Join(blocks, true)}}
+		})
 	case *configv1.Step_Transform:
 		if b.collectors(name, path+".transform", "transform", s.Transform, "statements") {
 			return
 		}
-		blocks := b.expressions(path+".transform.statements", s.Transform.GetStatements(), b.Language.Statement)
-		b.each(blocks, false, func(of []ottl.Block) step { return step{name + ".transform", "", transform(of)} })
+		all := b.expressions(path+".transform.statements", s.Transform.GetStatements(), b.Language.Statement)
+		b.each(all, func(signal subject.Signal, blocks []ottl.Block, texts []string) step {
+			short, _ := shortcut.Statements(signal, texts)
+			return step{name + ".transform", "", transform{shortened{short}, ottl.Join(blocks, false)}}
+		})
 	case *configv1.Step_Redact:
 		redactor := redact.New(s.Redact, func(below string, offset int, format string, args ...any) {
 			b.report(path+".redact"+below, offset, format, args...)
@@ -112,12 +119,17 @@ func (b *builder) step(name string, whole *configv1.Step) {
 	}
 }
 
+// expression is a compiled text.
+type expression struct {
+	text  string
+	block ottl.Block
+}
+
 // expressions compiles texts, each of which must be about something that a signal of the pipeline has.
-func (b *builder) expressions(path string, texts []string, compile func(string) (ottl.Block, *ottl.Fault)) []ottl.Block {
+func (b *builder) expressions(path string, texts []string, compile func(string) (ottl.Block, *ottl.Fault)) (all []expression) {
 	if len(texts) == 0 {
 		b.report(path, 0, "want at least one")
 	}
-	var blocks []ottl.Block
 	for i, text := range texts {
 		path := fmt.Sprintf("%s[%d]", path, i)
 		block, fault := compile(text)
@@ -127,23 +139,24 @@ func (b *builder) expressions(path string, texts []string, compile func(string) 
 		case !slices.ContainsFunc(b.signals, block.Context().In):
 			b.report(path, 0, "is about each %s, which %s do not have", block.Context(), list(b.signals))
 		default:
-			blocks = append(blocks, block)
+			all = append(all, expression{text, block})
 		}
 	}
-	return blocks
+	return all
 }
 
-// each makes a step for every signal out of the blocks that are about it, if any.
-func (b *builder) each(blocks []ottl.Block, reorder bool, compiled func([]ottl.Block) step) {
+// each makes a step for every signal out of the expressions that are about it, if any.
+func (b *builder) each(all []expression, compiled func(signal subject.Signal, blocks []ottl.Block, texts []string) step) {
 	for _, signal := range b.signals {
-		var of []ottl.Block
-		for _, block := range blocks {
-			if block.Context().In(signal) {
-				of = append(of, block)
+		var blocks []ottl.Block
+		var texts []string
+		for _, e := range all {
+			if e.block.Context().In(signal) {
+				blocks, texts = append(blocks, e.block), append(texts, e.text)
 			}
 		}
-		if len(of) > 0 {
-			b.put(signal, compiled(ottl.Join(of, reorder)))
+		if len(blocks) > 0 {
+			b.put(signal, compiled(signal, blocks, texts))
 		}
 	}
 }

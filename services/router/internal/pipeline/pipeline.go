@@ -57,8 +57,9 @@ type Message struct {
 
 // Encoded is a payload that has not been decoded.
 type Encoded struct {
-	Data  func() ([]byte, error) // takes it off its compression
-	Items int                    // records
+	Data    func() ([]byte, error) // takes it off its compression
+	Items   int                    // records
+	Changed bool                   // it is no longer as it came
 }
 
 // step is one step, for one signal.
@@ -88,6 +89,9 @@ type result struct {
 	wait     time.Duration
 	paid     []string
 	err      error // the payload cannot be handed on
+	// What a glance has made of an encoded payload, nil if it is as it was, and how many records it left out.
+	left *Encoded
+	out  int
 }
 
 // Matches tells whether the pipeline asks what resource data is about.
@@ -109,30 +113,34 @@ func (p *Pipeline) Match(ctx context.Context, heads ptrace.ResourceSpansSlice) (
 	return takes, effect
 }
 
-// Begin takes an encoded payload through the steps, in order, for as long as these leave it as it is or drop it as a whole. It
-// returns the number of the next step, and whether that is all there is to do.
-func (p *Pipeline) Begin(ctx context.Context, m Message, e Encoded) (next int, done bool, effect Effect) {
+// Begin takes an encoded payload through the steps, in order, for as long as these do without decoding it. It returns the payload as
+// they leave it, the number of the next step, and whether that is all there is to do.
+func (p *Pipeline) Begin(ctx context.Context, m Message, e Encoded) (left Encoded, next int, done bool, effect Effect) {
 	steps := p.steps[m.Signal]
-	for next < len(steps) {
-		a, ok := steps[next].action.(early)
+	for left = e; next < len(steps); {
+		s := steps[next]
+		a, ok := s.action.(early)
 		if !ok {
-			return next, false, effect
+			return left, next, false, effect
 		}
-		did, ok := a.glance(ctx, m, e)
+		did, ok := a.glance(ctx, m, left)
 		if !ok {
-			return next, false, effect
+			return left, next, false, effect
 		}
-		effect.take(steps[next], did)
+		effect.take(s, did)
 		next++
 		if did.dropped {
-			effect.Changed = true
-			effect.Drop(steps[next-1].reason, e.Items)
+			did.left, did.out = &Encoded{Changed: true}, left.Items
 		}
-		if did.dropped || did.wait > 0 {
-			return next, true, effect
+		if did.left != nil {
+			left, effect.Changed = *did.left, true
+			effect.Drop(s.reason, did.out)
+		}
+		if left.Changed && left.Items == 0 || did.wait > 0 {
+			break
 		}
 	}
-	return next, true, effect
+	return left, next, true, effect
 }
 
 // ErrStep is why a payload cannot be handed on: a hosted processor failed.

@@ -8,15 +8,19 @@ import (
 	"github.com/busbar/busbar/services/router/internal/otlp"
 	"github.com/busbar/busbar/services/router/internal/ottl"
 	"github.com/busbar/busbar/services/router/internal/redact"
+	"github.com/busbar/busbar/services/router/internal/shortcut"
 )
 
 // filter removes the things one of its conditions holds for: a resource or scope with all it has, a span, a span event, a
 // metric, a data point, a log record. What a condition cannot be evaluated for stays.
-type filter []ottl.Block // at most one of each context
+type filter struct {
+	shortened
+	blocks []ottl.Block // at most one of each context
+}
 
 func (f filter) run(ctx context.Context, _ Message, p otlp.Payload) (did result) {
 	var w otlp.Walk
-	for _, b := range f {
+	for _, b := range f.blocks {
 		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
 			drop, failed := b.Test(ctx, at)
 			did.faults += failed
@@ -29,10 +33,13 @@ func (f filter) run(ctx context.Context, _ Message, p otlp.Payload) (did result)
 }
 
 // transform executes statements, those of each block at every place of its context before those of the next block.
-type transform []ottl.Block
+type transform struct {
+	shortened
+	blocks []ottl.Block
+}
 
 func (t transform) run(ctx context.Context, _ Message, p otlp.Payload) (did result) {
-	for _, b := range t {
+	for _, b := range t.blocks {
 		var w otlp.Walk
 		*depth(&w, b.Context()) = func(at *otlp.Cursor) bool {
 			ran, failed := b.Apply(ctx, at)
@@ -43,6 +50,25 @@ func (t transform) run(ctx context.Context, _ Message, p otlp.Payload) (did resu
 		p.Walk(w)
 	}
 	return did
+}
+
+// shortened is what an action does to encoded payloads if its expressions are simple enough.
+type shortened struct{ program *shortcut.Program } // nil: they are not
+
+func (s shortened) glance(_ context.Context, _ Message, e Encoded) (did result, done bool) {
+	if s.program == nil {
+		return result{}, false
+	}
+	data, err := e.Data()
+	if err != nil {
+		return result{}, false
+	}
+	o, ok := s.program.Run(data)
+	if !ok || o.Data == nil {
+		return result{}, ok
+	}
+	e.Data, e.Items, e.Changed = func() ([]byte, error) { return o.Data, nil }, o.Out, true
+	return result{changed: true, left: &e, out: o.In - o.Out}, true
 }
 
 // depth is where a walk meets the things of a context.

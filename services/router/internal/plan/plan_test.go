@@ -197,6 +197,28 @@ a: in 4, out 4`},
 		{"transform of none", pipelines("a", `to: [tempo], steps: [{transform: 'set(span.attributes["team"], "x") where span.name == "x"'}]`), message(t, shop()), `
 tempo: as it came
 a: in 4, out 4`},
+		{"simple filter", pipelines("a", `to: [tempo], steps: [{filter: 'span.attributes["x"] == nil and resource.attributes["service.name"] == "stock"'}]`), message(t, shop()), `
+tempo: 3 of part tempo/a/0-1
+a: in 4, out 3 map[filter:1]`},
+		{"simple filter of all", pipelines("a", `to: [tempo], steps: [{filter: 'span.attributes["x"] == nil'}, {redact: {emails: true}}]`), message(t, shop()), `
+a: in 4, out 0 map[filter:4]`},
+		{"simple filter, then what decodes", pipelines("a", `to: [tempo], signals: [traces], steps: [{filter: 'span.attributes["x"] == nil and resource.attributes["service.name"] == "stock"'}, {sample: {ratio: 0.1, keepErrors: true}}]`), message(t, shop()), `
+tempo: 1 of part tempo/a/0-1
+a: in 4, out 1 map[filter:1 sample:2]`},
+		{"simple transform, then what decodes and drops nothing", pipelines("a", `to: [tempo], steps: [{transform: 'set(span.attributes["team"], "x")'}, {filter: 'span.name == "x"'}]`), message(t, shop()), `
+tempo: 4 of part tempo/a/0-1
+a: in 4, out 4`},
+		{"simple steps see what those before did", pipelines("a", `to: [tempo], steps: [{transform: 'set(span.attributes["team"], "x") where resource.attributes["service.name"] == "shop"'}, {filter: 'span.attributes["team"] == "x"'}]`), message(t, shop()), `
+tempo: 1 of part tempo/a/0-1
+a: in 4, out 1 map[filter:3]`},
+		{"a simple step changes no other pipeline's", pipelines(
+			"a", `to: [tempo], steps: [{transform: 'set(span.attributes["team"], "x")'}]`,
+			"b", `to: [loki], steps: [{filter: 'span.attributes["team"] == "x"'}]`,
+		), message(t, shop()), `
+tempo: 4 of part tempo/a/0-1
+loki: as it came
+a: in 4, out 4
+b: in 4, out 4`},
 		{"sample keeps errors", pipelines("a", `to: [tempo], signals: [traces], steps: [{sample: {ratio: 0.1, keepErrors: true}}]`), message(t, shop()), `
 tempo: 1 of part tempo/a/0-1
 a: in 4, out 1 map[sample:3]`},
@@ -323,16 +345,21 @@ func TestTooLargeAfterTransform(t *testing.T) {
 	for range 100 {
 		sl.LogRecords().AppendEmpty().Body().SetStr(strings.Repeat("x", 3000))
 	}
-	p := compile(t, pipelines("a", `to: [tempo], steps: [{transform: 'set(log.attributes["copy"], log.body)'}]`))
-	res := p.Route(t.Context(), message(t, otlp.FromLogs(l)))
-	want := "tempo: 50 of part tempo/a/0-2\ntempo: 50 of part tempo/a/1-2\na: in 100, out 100"
-	if diff := cmp.Diff(want, describe(t, subject.Logs, res)); diff != "" {
-		t.Error(diff)
-	}
-	for _, o := range res.Outputs {
-		if len(o.Data) > plan.MaxOutput {
-			t.Errorf("%d bytes", len(o.Data))
-		}
+	for name, value := range map[string]string{"decoded": "log.body", "encoded": `"` + strings.Repeat("x", 3000) + `"`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := compile(t, pipelines("a", `to: [tempo], steps: [{transform: 'set(log.attributes["copy"], `+value+`)'}]`))
+			res := p.Route(t.Context(), message(t, otlp.FromLogs(l)))
+			want := "tempo: 50 of part tempo/a/0-2\ntempo: 50 of part tempo/a/1-2\na: in 100, out 100"
+			if diff := cmp.Diff(want, describe(t, subject.Logs, res)); diff != "" {
+				t.Error(diff)
+			}
+			for _, o := range res.Outputs {
+				if len(o.Data) > plan.MaxOutput {
+					t.Errorf("%d bytes", len(o.Data))
+				}
+			}
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strconv"
 
+	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/services/router/internal/otlp"
 	"github.com/busbar/busbar/services/router/internal/pipeline"
 )
@@ -83,42 +84,77 @@ func (r *route) steps(ctx context.Context, v *view, taken part, out *outcome) er
 	}
 	about := pipeline.Message{OTLPParts: v.message.Subject, ID: v.message.ID, Again: v.message.Again}
 	t := &out.tally
-	from, done, effect := r.pipeline.Begin(ctx, about, v.encoded(taken))
+	left, from, done, effect := r.pipeline.Begin(ctx, about, v.encoded(taken))
 	t.Effect.Add(effect)
 	switch {
-	case done && effect.Changed:
-		t.In, t.Out = taken.Items, 0
-		return nil
+	case done && left.Changed:
+		return out.encoded(v.message.Subject.Signal, left)
 	case done:
 		out.unchanged(taken)
 		return nil
 	}
-	payload, err := v.payload(taken)
+	payload, err := v.payload(taken, left)
 	if err != nil {
 		return err
 	}
-	t.In = payload.Len()
+	t.In = payload.Len() + total(effect.Dropped)
 	effect, err = r.pipeline.Run(ctx, about, payload, from)
 	t.Effect.Add(effect)
 	if err != nil {
 		return err
 	}
-	if !effect.Changed {
-		t.Out = t.In
-		out.unchanged(taken)
+	switch {
+	case effect.Changed:
+		return out.changed(payload)
+	case left.Changed:
+		return out.encoded(payload.Signal(), left)
+	}
+	t.Out = t.In
+	out.unchanged(taken)
+	return nil
+}
+
+// encoded hands on a payload that steps have changed without decoding it.
+func (o *outcome) encoded(signal subject.Signal, left pipeline.Encoded) error {
+	o.tally.In, o.tally.Out = left.Items+total(o.tally.Effect.Dropped), left.Items
+	if left.Items == 0 {
 		return nil
 	}
+	data, err := left.Data()
+	if err != nil {
+		return err
+	}
+	if len(data) <= MaxOutput {
+		o.chunks = []otlp.Chunk{{Data: data, Items: left.Items}}
+		return nil
+	}
+	payload, err := otlp.Decode(signal, data)
+	if err != nil {
+		return err
+	}
+	return o.changed(payload)
+}
+
+// changed encodes and hands on what steps have made.
+func (o *outcome) changed(payload otlp.Payload) error {
 	chunks, tooLarge, err := payload.EncodeWithin(MaxOutput)
 	if err != nil {
 		return err
 	}
-	t.Effect.Drop(TooLarge, tooLarge)
-	t.Out = 0
+	o.tally.Effect.Drop(TooLarge, tooLarge)
+	o.tally.Out = 0
 	for _, c := range chunks {
-		t.Out += c.Items
+		o.tally.Out += c.Items
 	}
-	out.chunks = chunks
+	o.chunks = chunks
 	return nil
+}
+
+func total(counts map[string]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }
 
 // outputs appends what goes to a destination. A part tells of how many it is one: should a message come again to a plan that
@@ -177,9 +213,16 @@ func (v *view) encoded(p part) pipeline.Encoded {
 	return e
 }
 
-// payload decodes a part for a route that may change it. The last one to ask gets the only copy there is.
-func (v *view) payload(p part) (otlp.Payload, error) {
+// payload decodes a part for a route that may change it, or what is left of it. The last one to ask gets the only copy there is.
+func (v *view) payload(p part, left pipeline.Encoded) (otlp.Payload, error) {
 	signal := v.message.Subject.Signal
+	if left.Changed {
+		data, err := left.Data()
+		if err != nil {
+			return otlp.Payload{}, err
+		}
+		return otlp.Decode(signal, data)
+	}
 	if !p.whole {
 		return otlp.Decode(signal, p.Data)
 	}
@@ -212,11 +255,12 @@ func (v *view) match(ctx context.Context, p *pipeline.Pipeline, effect *pipeline
 	}
 	takes, faults := p.Match(ctx, v.resources.heads)
 	effect.Add(faults)
-	taken := v.resources.take(takes)
+	taken, err := v.resources.take(takes)
 	if taken.whole {
 		v.taken = true
+		taken.Items = v.message.Items
 	}
-	return taken, nil
+	return taken, err
 }
 
 // untaken counts the records that no route took.

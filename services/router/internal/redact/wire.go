@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/busbar/busbar/contract/subject"
+	"github.com/busbar/busbar/services/router/internal/otlp"
 )
 
 // Clean tells whether Payload would leave an encoded payload as it is. It says no to what it cannot read, which decoding will tell
@@ -129,43 +130,12 @@ func (s *scanner) attribute(b string, sh *shape, depth int) bool {
 // field returns the number and content of the first field of a message, and what follows it. The content of a field that is
 // neither a message nor a text is empty.
 func field(b string) (number int, content, rest string, ok bool) {
-	tag, n := varint(b)
-	if n == 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
+	f, size := otlp.NextField(b)
+	if size == 0 {
 		return 0, "", "", false
 	}
-	b = b[n:]
-	size := 0
-	switch protowire.Type(tag & 7) {
-	case protowire.BytesType:
-		length, n := varint(b)
-		if n == 0 || length > uint64(len(b)-n) {
-			return 0, "", "", false
-		}
-		b = b[n:]
-		return int(tag >> 3), b[:length], b[length:], true
-	case protowire.VarintType:
-		_, size = varint(b)
-	case protowire.Fixed64Type:
-		size = 8
-	case protowire.Fixed32Type:
-		size = 4
-	default: // groups are not in use
+	if f.Kind == protowire.BytesType {
+		content = f.Content
 	}
-	if size == 0 || size > len(b) {
-		return 0, "", "", false
-	}
-	return int(tag >> 3), "", b[size:], true
-}
-
-// varint returns the number that b begins with and how many bytes it takes, 0 if there is none.
-func varint(b string) (v uint64, n int) {
-	for shift := uint(0); n < len(b) && n < 10; shift += 7 {
-		c := b[n]
-		n++
-		v |= uint64(c&0x7f) << shift
-		if c < 0x80 {
-			return v, n
-		}
-	}
-	return 0, 0
+	return f.Number, content, b[size:], true
 }
