@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -19,10 +20,18 @@ const (
 	reasonTooLarge = "too_large" // no probe makes batches of that size
 )
 
-// enrich makes OpenTelemetry data of one batch and stores it.
+// enrich makes OpenTelemetry data of one message.
 func (e *enricher) enrich(ctx context.Context, d *bus.Delivery) error {
-	batch, err := read(d)
-	if err != nil {
+	if strings.HasPrefix(d.Subject, e.family("process")) {
+		return e.enrichProcesses(ctx, d)
+	}
+	return e.enrichExchanges(ctx, d)
+}
+
+// enrichExchanges makes spans and metrics of a batch of exchanges and stores them.
+func (e *enricher) enrichExchanges(ctx context.Context, d *bus.Delivery) error {
+	batch := new(eventv1.ExchangeBatch)
+	if err := read(d, subject.SchemaExchanges, batch); err != nil {
 		return err
 	}
 	e.metrics.gaps.Add(float64(e.ledger.See(batch.GetOrigin())))
@@ -36,24 +45,37 @@ func (e *enricher) enrich(ctx context.Context, d *bus.Delivery) error {
 	return nil
 }
 
+// enrichProcesses makes metrics of what processes use and stores them. What became of processes is for others.
+func (e *enricher) enrichProcesses(ctx context.Context, d *bus.Delivery) error {
+	batch := new(eventv1.ProcessBatch)
+	if err := read(d, subject.SchemaProcesses, batch); err != nil {
+		return err
+	}
+	result := e.usage.Encode(batch)
+	if err := e.publish(ctx, d, result.Messages); err != nil {
+		return err
+	}
+	e.metrics.count(0, result)
+	return nil
+}
+
 // read decodes a batch, whose texts are pieces of the message: who keeps one keeps all of it, unless he clones. Its errors are
 // permanent.
-func read(d *bus.Delivery) (*eventv1.ExchangeBatch, error) {
-	if schema := d.Header(subject.HeaderSchema); schema != "" && schema != subject.SchemaExchanges {
-		return nil, bus.Permanent(reasonSchema, fmt.Errorf("schema is %.100q, not %s", schema, subject.SchemaExchanges))
+func read(d *bus.Delivery, schema string, into interface{ UnmarshalVTUnsafe(data []byte) error }) error {
+	if says := d.Header(subject.HeaderSchema); says != "" && says != schema {
+		return bus.Permanent(reasonSchema, fmt.Errorf("schema is %.100q, not %s", says, schema))
 	}
 	data, err := d.Data()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(data) > bus.MaxData {
-		return nil, bus.Permanent(reasonTooLarge, fmt.Errorf("batch has %d bytes, at most %d are allowed", len(data), bus.MaxData))
+		return bus.Permanent(reasonTooLarge, fmt.Errorf("batch has %d bytes, at most %d are allowed", len(data), bus.MaxData))
 	}
-	batch := new(eventv1.ExchangeBatch)
-	if err := batch.UnmarshalVTUnsafe(data); err != nil {
-		return nil, bus.Permanent(bus.ReasonUndecodable, fmt.Errorf("decode batch: %w", err))
+	if err := into.UnmarshalVTUnsafe(data); err != nil {
+		return bus.Permanent(bus.ReasonUndecodable, fmt.Errorf("decode batch: %w", err))
 	}
-	return batch, nil
+	return nil
 }
 
 // publish stores what was made of a batch. The ids name the batch and the part, so that each part is stored once.

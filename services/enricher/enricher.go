@@ -22,6 +22,7 @@ import (
 	"time"
 
 	configv1 "github.com/busbar/busbar/contract/config/v1"
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/admin"
 	"github.com/busbar/busbar/kit/bus"
@@ -38,6 +39,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/route"
 	"github.com/busbar/busbar/services/enricher/internal/shared"
 	"github.com/busbar/busbar/services/enricher/internal/signals"
+	"github.com/busbar/busbar/services/enricher/internal/usage"
 )
 
 // Service is the name of the service on the bus.
@@ -134,6 +136,7 @@ type enricher struct {
 	peers    *peer.Peers
 	sets     *shared.Sets // nil without a store
 	encoders sync.Pool    // of *otlp.Encoder, one for each worker at work
+	usage    usage.Encoder
 	cluster  *kube.Directory
 	known    chan struct{} // closed when all that the bus has about the cluster has been read
 	learned  *learned.Keeper
@@ -163,6 +166,9 @@ func newEnricher(cfg Config) *enricher {
 		encoder.Budget, encoder.Signals = series, &e.signals
 		return encoder
 	}
+	e.usage = usage.Encoder{By: names.By, Identify: func(o *eventv1.Origin, p *eventv1.Process) ident.Identity {
+		return names.Machine(o).Of(p).Identity
+	}}
 	return e
 }
 
@@ -241,12 +247,15 @@ func (e *enricher) consume(ctx context.Context) error {
 	return e.bus.Consume(ctx, bus.ConsumerSpec{
 		Stream:      e.Root.RawStream().Name,
 		Durable:     Service,
-		Filters:     []string{string(e.Root) + ".raw.exchange.>"},
+		Filters:     []string{e.family("exchange") + ">", e.family("process") + ">"},
 		DeadSubject: func(reason string) string { return e.Root.Dead(Service, reason) },
 		Workers:     e.Workers,
 		AckWait:     ackWait,
 	}, e.enrich)
 }
+
+// family is what subjects of a kind of raw events begin with.
+func (e *enricher) family(kind string) string { return string(e.Root) + ".raw." + kind + "." }
 
 // lookout listens for other enrichers: batches that they read are no gaps.
 func (e *enricher) lookout(ctx context.Context) error {

@@ -397,3 +397,46 @@ func TestRunFailsAtOnce(t *testing.T) {
 		t.Errorf("without resources: %v", err)
 	}
 }
+
+// TestEnrichProcesses: samples become metrics, and events of processes nothing.
+func TestEnrichProcesses(t *testing.T) {
+	t.Parallel()
+	in := install(t)
+	data, err := (&eventv1.ProcessBatch{
+		Origin: &eventv1.Origin{Node: "node-1", Run: "r", Sequence: 1},
+		Events: []*eventv1.ProcessEvent{{Kind: eventv1.ProcessEvent_KIND_FOUND}},
+		Samples: []*eventv1.ProcessSample{{
+			Process: &eventv1.Process{Pid: 100, OtelServiceName: "shop"}, StartUnixNano: 1, TimeUnixNano: 11, UserNano: 2_000_000_000, MemoryBytes: 4096,
+		}},
+	}).MarshalVT()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, payload := range [][]byte{data, []byte("no batch")} {
+		if err := in.bus.Publish(t.Context(), bus.Msg{Subject: root.RawProcess("node-1"), Data: payload}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in.enrich(t, nil)
+	bustest.Eventually(t, "both messages are done", func() bool {
+		return len(bustest.ReadAll(t, in.bus, root.OTLPStream().Name, "")) == 1 && len(bustest.ReadAll(t, in.bus, root.DeadStream().Name, "")) == 1
+	})
+	d := bustest.ReadAll(t, in.bus, root.OTLPStream().Name, "")[0]
+	payload, err := d.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := pmetricotlp.NewExportRequest()
+	if err := request.UnmarshalProto(payload); err != nil {
+		t.Fatal(err)
+	}
+	rm := request.Metrics().ResourceMetrics().At(0)
+	metric := rm.ScopeMetrics().At(0).Metrics().At(0)
+	name, _ := rm.Resource().Attributes().Get("service.name")
+	if d.Subject != "busbar.otlp.metrics.default._.shop" || name.Str() != "shop" || metric.Name() != "process.cpu.time" || metric.Sum().DataPoints().At(0).DoubleValue() != 2 {
+		t.Errorf("%s has %s of %s", d.Subject, metric.Name(), name.Str())
+	}
+	if d.Items() != request.Metrics().DataPointCount() || d.Header(subject.HeaderSchema) != subject.SchemaMetrics {
+		t.Errorf("headers %v", d.Headers())
+	}
+}
