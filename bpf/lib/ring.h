@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // The way to user space. Waking the reader costs more than all the rest of a record, so it is woken only when so much
-// was written that the writer's position crosses a multiple of `wake_bytes`; below that it comes by itself every few
-// milliseconds. The position is the writer's own: what waits would be told by the reader's, in another CPU's cache.
+// was written that the writer's position crosses a multiple of `wake_bytes`; below that it comes by itself many times a
+// second. The position is the writer's own: what waits would be told by the reader's, in another CPU's cache.
 #pragma once
 
 #include "maps.h"

@@ -86,6 +86,7 @@ type Agent struct {
 	// The rest belongs to the reading goroutine.
 	table      *proc.Table
 	watched    map[uint32]*watched
+	recent     recent
 	selector   *sel.Selector
 	listeners  *sel.Listeners
 	batch      *decode.Batch
@@ -185,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // Exchange takes a record of the kernel; see kern.Sink.
 func (a *Agent) Exchange(e *kern.Exchange, request, response []byte) {
-	w := a.watched[e.TGID]
+	w := a.recent.find(e.TGID, a.watched)
 	if w == nil {
 		w = a.meet(a.table.Find(e.TGID))
 	}

@@ -162,6 +162,9 @@ func stripUser(authority []byte) []byte {
 func CleanHost(v []byte) []byte {
 	v = stripUser(v)
 	for _, c := range v {
+		if 'a' <= c && c <= 'z' || '-' <= c && c <= ':' && c != '/' { // as nearly all are
+			continue
+		}
 		if c <= '/' && (c <= ' ' || c == '#' || c == '/') || c == '?' || c == '\\' || c == 0x7f {
 			return v[:0]
 		}

@@ -17,8 +17,9 @@ import (
 
 const (
 	// pollEvery is how long a record may lie in the ring: the kernel wakes the reader only when much has gathered, which
-	// is what makes a record cheap. While nothing comes the interval grows to restEvery.
-	pollEvery = 20 * time.Millisecond
+	// is what makes a record cheap. What a look costs besides its records, most of it for threads of the runtime that wake up
+	// with it, is some 300 µs. While nothing comes the interval grows to restEvery.
+	pollEvery = 50 * time.Millisecond
 	restEvery = 250 * time.Millisecond
 	// sweepEvery is how long the end of a unix socket may go unnoticed, about; see sweep.
 	sweepEvery = time.Second

@@ -206,7 +206,7 @@ func (o object) spec(opts Options) (*ebpf.CollectionSpec, error) {
 	for name, value := range map[string]any{
 		"request_window":    uint32(opts.RequestWindow),  //nolint:gosec // checked
 		"response_window":   uint32(opts.ResponseWindow), //nolint:gosec // checked
-		"wake_bytes":        uint64(opts.RingBytes / 8),  //nolint:gosec // checked
+		"wake_bytes":        uint64(opts.RingBytes / 4),  //nolint:gosec // checked
 		"default_verdict":   verdict,
 		"tls_report_period": int64(opts.tlsReport),
 		"call_kinds":        callKinds(),
