@@ -147,7 +147,7 @@ func truth(v any) bool {
 func spanOf(p decode.Traces, c *idx.InternalTraceChunk, s *idx.InternalSpan, wanted map[string]spanFacts) spanFacts {
 	f := spanFacts{
 		Name: s.Name(), Resource: s.Resource(), Service: s.Service(), Type: s.Type(), SpanID: fmt.Sprintf("%016x", s.SpanID()),
-		TraceID: fmt.Sprintf("%016x%016x", c.TraceIDHigh(), c.LegacyTraceID()), Start: s.Start(), Duration: s.Duration(), Error: s.Error(),
+		TraceID: fmt.Sprintf("%x", decode.TraceID(c)), Start: s.Start(), Duration: s.Duration(), Error: s.Error(),
 	}
 	if s.ParentID() != 0 {
 		f.Parent = fmt.Sprintf("%016x", s.ParentID())

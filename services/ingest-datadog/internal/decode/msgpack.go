@@ -11,13 +11,23 @@ import (
 // maxDepth bounds how deep msgpack may be nested. Traces need about eight levels.
 const maxDepth = 64
 
+// ErrUnfolds says that a body would take too much memory once it is read.
+var ErrUnfolds = errors.New("unfolds to too much")
+
+// A body may take so much memory once it is read, by what its parts take at least, in bytes.
+const (
+	mostCost      = 96 << 20
+	containerCost = 256
+	valueCost     = 24
+)
+
 var errTruncated = errors.New("ends early")
 
 // sound checks that body is msgpack whose lengths fit it: a header of five bytes that promises millions of elements must not make a
 // decoder allocate them. The error says at which byte.
 func sound(body []byte) error {
 	var left [maxDepth]uint64 // values that each open container still wants
-	depth, at := 0, 0
+	depth, at, cost := 0, 0, 0
 	left[0] = 1
 	for {
 		for left[depth] == 0 {
@@ -30,6 +40,12 @@ func sound(body []byte) error {
 		size, children, err := value(body[at:])
 		if err != nil {
 			return fmt.Errorf("msgpack: byte %d: %w", at, err)
+		}
+		if cost += valueCost; container(body[at]) {
+			cost += containerCost
+		}
+		if cost > mostCost {
+			return ErrUnfolds
 		}
 		at += size
 		if children == 0 {
@@ -44,6 +60,9 @@ func sound(body []byte) error {
 		left[depth] = children
 	}
 }
+
+// container tells whether a map or an array begins with a byte.
+func container(lead byte) bool { return lead >= 0x80 && lead <= 0x9f || lead >= 0xdc && lead <= 0xdf }
 
 // value returns how many bytes the value, or the header of the container, at the begin of b has, and how many values it contains.
 func value(b []byte) (size int, children uint64, err error) {

@@ -30,6 +30,13 @@ type Agent struct {
 	Payloads           []Traces
 }
 
+// TraceID is the id of the trace that a chunk is of; one that is too short is its lower end.
+func TraceID(c *idx.InternalTraceChunk) (id [16]byte) {
+	given := c.TraceID[max(0, len(c.TraceID)-len(id)):]
+	copy(id[len(id)-len(given):], given)
+	return id
+}
+
 // guard makes an error of a panic: decoders index what a body says.
 func guard(err *error) {
 	if v := recover(); v != nil {

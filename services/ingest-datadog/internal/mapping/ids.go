@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/DataDog/datadog-agent/pkg/proto/pbgo/trace/idx"
+
+	"github.com/busbar/busbar/services/ingest-datadog/internal/decode"
 )
 
 // Ids remembers the high halves of trace ids: the first chunk of a trace of 128 bits says it, later ones of the same process may not.
@@ -27,12 +29,11 @@ func NewIds(most int) *Ids { return &Ids{now: map[key]uint64{}, most: max(2, mos
 
 // of returns the id of a chunk.
 func (i *Ids) of(tenant string, c *idx.InternalTraceChunk) (id [16]byte) {
-	low, high := c.LegacyTraceID(), c.TraceIDHigh()
-	if i != nil && low != 0 {
-		high = i.high(key{tenant, low}, high)
+	id = decode.TraceID(c)
+	if low := binary.BigEndian.Uint64(id[8:]); i != nil && low != 0 {
+		high := i.high(key{tenant, low}, binary.BigEndian.Uint64(id[:8]))
+		binary.BigEndian.PutUint64(id[:8], high)
 	}
-	binary.BigEndian.PutUint64(id[:8], high)
-	binary.BigEndian.PutUint64(id[8:], low)
 	return id
 }
 

@@ -89,6 +89,8 @@ func kubeName(kind string) (name string, ok bool) {
 		return "k8s.job.name", true
 	case "cronjob":
 		return "k8s.cronjob.name", true
+	case "pod_uid":
+		return "k8s.pod.uid", true
 	case "node":
 		return "k8s.node.name", true
 	}

@@ -22,7 +22,7 @@ func (m *Mapper) Traces(out *Output, tenant string, t decode.Traces, from From) 
 	n := 0
 	for _, c := range t.Chunks {
 		n += len(c.Spans)
-		if c.LegacyTraceID() == 0 && c.TraceIDHigh() == 0 {
+		if decode.TraceID(c) == [16]byte{} {
 			out.Dropped[BadTrace] += len(c.Spans)
 			continue
 		}
