@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -40,6 +41,7 @@ type span struct {
 	status                                   int64
 	isError                                  bool
 	trace, id, parent                        string
+	nanos                                    int64 // how long it was
 	attributes                               map[string]any
 	resource                                 map[string]any
 }
@@ -53,7 +55,7 @@ type series struct {
 // point is the sum of a series' delta points.
 type point struct {
 	count uint64
-	sum   float64
+	sum   int64 // in billionths of the unit, so that adding up is exact
 }
 
 // newBackend starts a back end on free ports. It ends with the test.
@@ -142,7 +144,7 @@ func (b *backend) takeTraces(ctx context.Context, td ptrace.Traces) error {
 					service: text(rs.Resource().Attributes(), "service.name"), name: s.Name(), kind: s.Kind().String(),
 					method: text(a, "http.request.method"), route: text(a, "http.route"), path: text(a, "url.path"),
 					status: number(a, "http.response.status_code"), isError: s.Status().Code() == ptrace.StatusCodeError,
-					trace: s.TraceID().String(), id: s.SpanID().String(), parent: s.ParentSpanID().String(),
+					nanos: int64(s.EndTimestamp() - s.StartTimestamp()), trace: s.TraceID().String(), id: s.SpanID().String(), parent: s.ParentSpanID().String(),
 					attributes: a.AsRaw(), resource: res,
 				})
 			}
@@ -168,7 +170,7 @@ func (b *backend) takeMetrics(ctx context.Context, md pmetric.Metrics) error {
 					a := p.Attributes()
 					k := series{m.Name(), service, text(a, "http.request.method"), text(a, "http.route"), number(a, "http.response.status_code")}
 					sum := b.points[k]
-					b.points[k] = point{sum.count + p.Count(), sum.sum + p.Sum()}
+					b.points[k] = point{sum.count + p.Count(), sum.sum + int64(math.Round(p.Sum()*1e9))}
 				}
 			}
 		}
