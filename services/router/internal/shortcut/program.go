@@ -229,12 +229,16 @@ type cell struct {
 func (c *cells) read(message []byte, attributes int, keys []string) (ok bool) {
 	clear(c[:len(keys)])
 	for at := 0; at < len(message); {
-		f, size := otlp.NextField(message[at:])
-		if size == 0 || f.Number == attributes && f.Kind != protowire.BytesType {
-			return false
+		content, size, is := short(message[at:], attributes)
+		if size == 0 {
+			f, n := otlp.NextField(message[at:])
+			if n == 0 || f.Number == attributes && f.Kind != protowire.BytesType {
+				return false
+			}
+			content, size, is = f.Content, n, f.Number == attributes
 		}
-		if f.Number == attributes {
-			key, value, ok := keyValue(f.Content)
+		if is {
+			key, value, ok := keyValue(content)
 			if !ok {
 				return false
 			}
@@ -253,14 +257,34 @@ func (c *cells) read(message []byte, attributes int, keys []string) (ok bool) {
 	return true
 }
 
+// short reads the first field of a message if it is one of the many with a low number and a short content. It tells whether it is a
+// message of a given number. The size is 0 if the field is another one, or malformed.
+func short(b []byte, number int) (content []byte, size int, is bool) {
+	const low, few = 0x80, 0x80
+	if len(b) < 2 || b[0] >= low || b[0] < 8 || b[1] >= few {
+		return nil, 0, false
+	}
+	switch protowire.Type(b[0] & 7) { //nolint:gosec // at most 7
+	case protowire.BytesType:
+		if size = 2 + int(b[1]); size <= len(b) {
+			return b[2:size], size, int(b[0]>>3) == number
+		}
+	case protowire.VarintType:
+		if int(b[0]>>3) != number {
+			return nil, 2, false
+		}
+	}
+	return nil, 0, false
+}
+
 // keyValue takes an attribute apart; ok is false if it is malformed, or has a part twice, which the two would be merged to.
 func keyValue(kv []byte) (key, value []byte, ok bool) {
-	// Nearly all are a short key and a short value, in this order.
-	const keyTag, valueTag, short = keyValueKey<<3 | 2, keyValueValue<<3 | 2, 0x80
-	if len(kv) > 2 && kv[0] == keyTag && kv[1] < short {
-		if at := 2 + int(kv[1]); at+1 < len(kv) && kv[at] == valueTag && kv[at+1] < short && at+2+int(kv[at+1]) == len(kv) {
-			return kv[2:at], kv[at+2:], true
-		}
+	// Nearly all are a short key and a short value: in this order, or the other one as the Collector writes them.
+	if key, value, ok = pair(kv, keyValueKey); ok {
+		return key, value, true
+	}
+	if value, key, ok = pair(kv, keyValueValue); ok {
+		return key, value, true
 	}
 	var has [2]bool
 	for len(kv) > 0 {
@@ -283,6 +307,19 @@ func keyValue(kv []byte) (key, value []byte, ok bool) {
 		}
 	}
 	return key, value, true
+}
+
+// pair takes a message of two short fields apart, the numbers of which are 1 and 2, in the order that begins with number first.
+func pair(b []byte, first byte) (a, c []byte, ok bool) {
+	const few, both = 0x80, keyValueKey + keyValueValue
+	if len(b) < 4 || b[0] != first<<3|2 || b[1] >= few {
+		return nil, nil, false
+	}
+	at := 2 + int(b[1])
+	if at+2 > len(b) || b[at] != (both-first)<<3|2 || b[at+1] >= few || at+2+int(b[at+1]) != len(b) {
+		return nil, nil, false
+	}
+	return b[2:at], b[at+2:], true
 }
 
 // verdict is what becomes of a record.
