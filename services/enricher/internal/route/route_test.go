@@ -413,17 +413,60 @@ func FuzzRoute(f *testing.F) {
 	})
 }
 
-func BenchmarkRoute(b *testing.B) {
-	for name, n := range map[string]int{"known": 1, "ids": 1 << 20} {
-		b.Run(name, func(b *testing.B) {
-			paths := make([]string, 8192)
-			for i := range paths {
-				paths[i] = fmt.Sprintf("/api/v1/users/%d/orders", i%n)
+// mixes are paths as services see them, for benchmarks: names of the known, ids, patterns, and what scanners ask for.
+func mixes(t testing.TB) map[string]struct {
+	s     *route.Service
+	paths []string
+} {
+	t.Helper()
+	paths := func(format string, n int) (out []string) {
+		for i := range 4096 {
+			out = append(out, fmt.Sprintf(format, i%n))
+		}
+		return out
+	}
+	var words []string
+	for i := range 4096 {
+		words = append(words, "/"+animal(i%24)+"/"+animal(i/24%24)+"/"+animal(i/576%24))
+	}
+	var patterns []string
+	for i := range 200 {
+		patterns = append(patterns, fmt.Sprintf("/api/v1/%s/{id}/%s%d", animal(i%24), animal(i/24), i%3))
+	}
+	return map[string]struct {
+		s     *route.Service
+		paths []string
+	}{
+		"name":      {service(t), paths("/api/v1/users", 1)},
+		"id":        {service(t), paths("/api/v1/users/%d/orders", 4096)},
+		"scan":      {service(t), words},
+		"pattern":   {service(t, &configv1.RouteRules{Patterns: patterns}), paths("/api/v1/badger/%d/badger0", 4096)},
+		"path":      {service(t, &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH}), paths("/api/v1/users/%d/orders", 400)},
+		"heuristic": {service(t, &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_HEURISTIC}), paths("/api/v1/users/%d/orders", 4096)},
+	}
+}
+
+func TestLookupsDoNotAllocate(t *testing.T) { //nolint:paralleltest // it counts allocations
+	for name, mix := range mixes(t) {
+		all := func() {
+			for i, path := range mix.paths {
+				mix.s.Route(path, "", i%3 > 0)
 			}
-			s := service(b)
+		}
+		all()
+		all() // what is known changes no more
+		if n := testing.AllocsPerRun(2, all); n > 0 {
+			t.Errorf("%s: %v allocations for %d paths", name, n, len(mix.paths))
+		}
+	}
+}
+
+func BenchmarkRoute(b *testing.B) {
+	for name, mix := range mixes(b) {
+		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				s.Route(paths[i%len(paths)], "", true)
+				mix.s.Route(mix.paths[i%len(mix.paths)], "", true)
 			}
 		})
 	}
