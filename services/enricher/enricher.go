@@ -40,6 +40,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/shared"
 	"github.com/busbar/busbar/services/enricher/internal/signals"
 	"github.com/busbar/busbar/services/enricher/internal/usage"
+	"github.com/busbar/busbar/services/enricher/internal/who"
 )
 
 // Service is the name of the service on the bus.
@@ -158,12 +159,13 @@ func newEnricher(cfg Config) *enricher {
 	e.learned = &learned.Keeper{Root: e.Root, Routes: e.routes, Source: Service, Log: e.Log}
 	registerRoutes(e.Bus.Metrics, e.learned)
 	names := ident.NewBook(e.cluster, ident.Producer{Name: "busbar", Version: run.Version()}, otlp.Resource)
+	parties := who.New(e.cluster)
 	series := budget.New(nil)
 	plain, _ := signals.NewBook(nil)
 	e.signals.Store(plain)
 	e.encoders.New = func() any {
 		encoder := otlp.NewEncoder(e.routes, e.peers, names)
-		encoder.Budget, encoder.Signals = series, &e.signals
+		encoder.Who, encoder.Budget, encoder.Signals = parties, series, &e.signals
 		return encoder
 	}
 	e.usage = usage.Encoder{By: names.By, Identify: func(o *eventv1.Origin, p *eventv1.Process) ident.Identity {

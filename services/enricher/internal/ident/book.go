@@ -57,6 +57,9 @@ type Machine struct {
 	host *eventv1.Host
 }
 
+// Node is the name of the machine.
+func (m *Machine) Node() string { return m.node }
+
 // key tells processes apart.
 type key struct {
 	machine *Machine

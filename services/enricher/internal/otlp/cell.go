@@ -8,6 +8,7 @@ import (
 
 	"github.com/busbar/busbar/services/enricher/internal/route"
 	"github.com/busbar/busbar/services/enricher/internal/signals"
+	"github.com/busbar/busbar/services/enricher/internal/who"
 )
 
 // Exchanges of a process are counted in cells, as finely as any of its metrics asks for. Every metric is a view of the cells: those
@@ -18,7 +19,7 @@ import (
 type key struct {
 	method, route, address string
 	path, client, fault    string
-	peer                   Peer
+	peer                   who.Peer
 	side                   route.Side
 	port, status           uint32
 	tls, failed            bool
@@ -91,13 +92,13 @@ func (e *Encoder) key(x *exchange, s *signals.Settings) key {
 		k.failed = x.failed()
 	}
 	if s.Graph {
-		k.peer = e.peer(x)
+		k.peer = x.far.Peer
 	}
 	if s.Path {
 		k.path = x.path
 	}
 	if s.Client && x.side == route.Server {
-		k.client = x.peer
+		k.client = x.client
 	}
 	if s.Fault && x.failed() {
 		k.fault, _ = x.fault()

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"hash/maphash"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -23,9 +24,11 @@ import (
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/services/enricher/internal/budget"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
+	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/route"
 	"github.com/busbar/busbar/services/enricher/internal/signals"
+	"github.com/busbar/busbar/services/enricher/internal/who"
 )
 
 // MaxMessage bounds the messages that are made, in bytes.
@@ -62,12 +65,17 @@ type Encoder struct {
 	Routes  *route.Routes
 	Peers   *peer.Peers
 	Names   *ident.Book
+	Who     *who.Book
 	Budget  *budget.Budget
 	Signals *atomic.Pointer[signals.Book] // may change at any time, which counts from the next batch on
 
 	// Of the batch at hand.
 	machine   *ident.Machine
 	addresses []string
+	netips    []netip.Addr  // the same
+	parties   map[end]party // who is there
+	host      string        // of the exchange before, and what it calls the server
+	called    who.Host
 	processes []process
 	groups    []*group
 	book      *signals.Book
@@ -98,6 +106,7 @@ type Encoder struct {
 func NewEncoder(routes *route.Routes, peers *peer.Peers, names *ident.Book) *Encoder {
 	e := &Encoder{Routes: routes, Peers: peers, Names: names}
 	e.families, e.seed, e.descriptions = families(), maphash.MakeSeed(), map[described]*description{}
+	e.parties, e.Who = map[end]party{}, who.New((*kube.Directory)(nil))
 	e.Budget, e.Signals = budget.New(nil), new(atomic.Pointer[signals.Book])
 	book, _ := signals.NewBook(nil)
 	e.Signals.Store(book)
@@ -114,6 +123,9 @@ type process struct {
 	yield   eventv1.Yield
 	server  *route.Service
 	client  *route.Service
+	met     bool   // an exchange of it has been looked at
+	serves  bool   // it was seen to answer
+	at      end    // where it did so last
 	charged int    // chunk in which room for the resource was set aside
 	block   *block // in the chunk at hand, once it has something
 }
@@ -143,9 +155,12 @@ func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
 	e.chunk = 1
 	e.data = e.data[:0]
 	e.machine = e.Names.Machine(batch.GetOrigin())
-	e.addresses = e.addresses[:0]
+	e.addresses, e.netips = e.addresses[:0], e.netips[:0]
+	clear(e.parties)
+	e.host, e.called = "", who.Host{}
 	for _, raw := range batch.GetAddresses() {
-		e.addresses = append(e.addresses, address(raw))
+		ip, text := address(raw)
+		e.netips, e.addresses = append(e.netips, ip), append(e.addresses, text)
 	}
 	clear(e.processes)
 	e.processes = slices.Grow(e.processes[:0], len(batch.GetProcesses()))[:len(batch.GetProcesses())]
@@ -225,7 +240,9 @@ func (e *Encoder) encodeGroup(batch *eventv1.ExchangeBatch, g *group) {
 			continue
 		}
 		p := e.processes[raw.GetProcess()].twin
-		cost := exchangeCost + 3*len(x.path) + 3*min(max(len(x.path), len(x.chosen), route.MaxPattern), route.MaxRoute) + 3*len(x.host) + len(x.agent) + 3*len(x.socket) + 3*len(x.secret.GetServerName())
+		e.meet(p, &x)
+		cost := exchangeCost + 3*len(x.path) + 3*min(max(len(x.path), len(x.chosen), route.MaxPattern), route.MaxRoute) + len(x.host) + len(x.agent) +
+			3*len(x.socket) + len(x.secret.GetServerName()) + 4*max(len(x.server), len(x.client)) + 4*(len(x.far.Name)+len(x.far.Namespace)+len(x.far.KubeNamespace))
 		if size > 0 && size+cost+processCost+len(p.resource) > MaxMessage {
 			flush()
 			e.name(g)

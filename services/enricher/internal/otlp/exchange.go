@@ -14,6 +14,7 @@ import (
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/services/enricher/internal/route"
+	"github.com/busbar/busbar/services/enricher/internal/who"
 )
 
 // Reasons for which an exchange is left out.
@@ -49,8 +50,11 @@ type exchange struct {
 
 	// The request arrived at start and was read from begin on; nanoseconds since the epoch.
 	start, begin, end uint64
-	local, peer       string // IP addresses, or empty
-	socket            string // path of the unix socket, or empty
+	local, peer       string   // IP addresses, or empty
+	socket            string   // path of the unix socket, or empty
+	called, asked     who.Host // what the client calls the server, and asked for when it began TLS, if that makes sense
+	far               party    // who is at the other end; of a client at least a name
+	server, client    string   // name of the server without a port, and on its side of the client; the address if there is none
 	tls               bool
 
 	requestBody, responseBody uint64
@@ -173,45 +177,24 @@ func (x *exchange) serverPort() uint32 {
 	return x.raw.GetLocalPort()
 }
 
-// serverName is the name by which the client calls the server, without a port; its IP address if there is none. A unix socket
-// goes by its path: the Host field that comes through one says little.
-func (x *exchange) serverName() string {
-	name := hostName(x.host)
-	if x.secret != nil {
-		name = text(x.secret.GetServerName())
-	}
-	return cmp.Or(x.socket, name, x.serverIP())
-}
-
 // measured is the address under which metrics count: a Host field is for the client to choose, so the server's own metrics
 // go by its own address.
 func (x *exchange) measured() string {
 	if x.side == route.Client {
-		return x.serverName()
+		return x.server
 	}
 	return cmp.Or(x.socket, x.local)
-}
-
-// hostName cuts the port, and the brackets of an IPv6 address, off a Host field.
-func hostName(host string) string {
-	if rest, ok := strings.CutPrefix(host, "["); ok {
-		name, _, _ := strings.Cut(rest, "]")
-		return name
-	}
-	if i := strings.IndexByte(host, ':'); i >= 0 && i == strings.LastIndexByte(host, ':') {
-		return host[:i]
-	}
-	return host
 }
 
 // appendURL appends the absolute URL of a client's request, without its query, which never left the node; nothing when
 // the request has none (OPTIONS *, CONNECT, a unix socket without a Host field).
 func (x *exchange) appendURL(b []byte) []byte {
-	if !strings.HasPrefix(x.path, "/") || x.host == "" && x.peer == "" {
+	named := x.called != who.Host{}
+	if !strings.HasPrefix(x.path, "/") || !named && x.peer == "" {
 		return b
 	}
 	b = append(append(b, x.scheme()...), "://"...)
-	if x.host != "" {
+	if named {
 		return append(append(b, x.host...), x.path...)
 	}
 	if strings.IndexByte(x.peer, ':') >= 0 {
@@ -267,11 +250,12 @@ func valid(id []byte, length int) bool {
 	return false
 }
 
-// address prints an address of the table; "" if it is none.
-func address(raw []byte) string {
+// address reads and prints an address of the table; "" if it is none.
+func address(raw []byte) (netip.Addr, string) {
 	ip, ok := netip.AddrFromSlice(raw)
 	if !ok {
-		return ""
+		return ip, ""
 	}
-	return ip.Unmap().String()
+	ip = ip.Unmap()
+	return ip, ip.String()
 }

@@ -5,15 +5,8 @@ package otlp
 import (
 	"github.com/busbar/busbar/services/enricher/internal/route"
 	"github.com/busbar/busbar/services/enricher/internal/signals"
+	"github.com/busbar/busbar/services/enricher/internal/who"
 )
-
-// Peer is who is at the other end of an exchange.
-type Peer struct {
-	Name, Namespace string // of the service, or another name of it; "" when nothing is known
-	KubeNamespace   string // Kubernetes namespace
-	Known           bool   // it was found by its address, as opposed to called by some name
-	Observed        bool   // a probe sees its side of the exchange too
-}
 
 // unknownPeer is the client of whom nothing is known.
 const unknownPeer = "unknown"
@@ -40,7 +33,7 @@ func serviceGraph() family {
 
 // appendEdge appends the attributes of an edge, which is none when a service calls itself.
 func appendEdge(b []byte, t tag, p *process, c *cell) ([]byte, bool) {
-	self := Peer{Name: p.group.name, Namespace: p.group.namespace, KubeNamespace: p.kubeNamespace}
+	self := who.Peer{Name: p.group.name, Namespace: p.group.namespace, KubeNamespace: p.kubeNamespace}
 	client, server := c.peer, self
 	if client.Name == "" {
 		client.Name = unknownPeer
@@ -68,12 +61,4 @@ func appendEdge(b []byte, t tag, p *process, c *cell) ([]byte, bool) {
 	optional("server_k8s_namespace_name", server.KubeNamespace)
 	optional("server_service_namespace", server.Namespace)
 	return appendText(b, t, "source", p.group.settings.Source), true
-}
-
-// peer says who is at the other end.
-func (e *Encoder) peer(x *exchange) Peer {
-	if x.side == route.Client {
-		return Peer{Name: x.serverName()}
-	}
-	return Peer{}
 }

@@ -31,8 +31,8 @@ func TestFamilies(t *testing.T) {
 		with(get(server, "/users/19", 200), func(x *eventv1.Exchange) {
 			x.Outcome, x.Abort = eventv1.Outcome_OUTCOME_RESET, eventv1.Abort_ABORT_PEER
 		}),
-		get(client, "/pay", 200),
-		with(get(client, "/pay", 404), func(x *eventv1.Exchange) { x.EndNano = 21 * millisecond }),
+		with(get(client, "/pay", 200), func(x *eventv1.Exchange) { x.PeerPort = 9090 }),
+		with(get(client, "/pay", 404), func(x *eventv1.Exchange) { x.PeerPort, x.EndNano = 9090, 21*millisecond }),
 	)
 	compat, exponential := everything(), everything()
 	compat.Compat = "beyla-v2"

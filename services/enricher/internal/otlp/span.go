@@ -250,7 +250,7 @@ func (x *exchange) appendEncrypted(b []byte) []byte {
 // appendNetwork appends who talked to whom.
 func (x *exchange) appendNetwork(b []byte) []byte {
 	const t = spanAttributes
-	b = appendText(b, t, "server.address", x.serverName())
+	b = appendText(b, t, "server.address", x.server)
 	if x.socket != "" {
 		b = appendText(b, t, "network.transport", "unix")
 		if x.side == route.Client {
@@ -260,10 +260,24 @@ func (x *exchange) appendNetwork(b []byte) []byte {
 	}
 	b = appendInt(b, t, "server.port", uint64(x.serverPort()))
 	if x.side == route.Server {
-		b = appendText(b, t, "client.address", x.peer)
+		b = appendText(b, t, "client.address", x.client)
 	}
 	b = appendText(b, t, "network.peer.address", x.peer)
-	return appendInt(b, t, "network.peer.port", uint64(x.raw.GetPeerPort()))
+	b = appendInt(b, t, "network.peer.port", uint64(x.raw.GetPeerPort()))
+	return x.appendPeer(b)
+}
+
+// appendPeer appends the service at the other end: of a server, who is not known has none.
+func (x *exchange) appendPeer(b []byte) []byte {
+	const t = spanAttributes
+	if !x.far.Known && x.side == route.Server {
+		return b
+	}
+	b = appendText(b, t, "service.peer.name", x.far.Name)
+	if x.far.Namespace != "" {
+		b = appendText(b, t, "service.peer.namespace", x.far.Namespace)
+	}
+	return b
 }
 
 // clip cuts a text to a number of bytes, between two characters.

@@ -69,6 +69,20 @@ func parseAddress(s string) Host {
 	return Host{Address: a.Unmap().WithZone("")}
 }
 
+// From is what a host is called by who is in a namespace of Kubernetes: of a name that the DNS of Kubernetes gives the service, with
+// its namespace where that is another.
+func (h Host) From(namespace string) string {
+	name, theirs := h.Kube()
+	switch {
+	case name == "":
+		return h.Name
+	case theirs == namespace:
+		return name
+	}
+	end := strings.LastIndex(h.Name, ".svc")
+	return h.Name[end-len(name)-1-len(theirs) : end]
+}
+
 // Kube tells the service and the namespace of a name that the DNS of Kubernetes gives, such as cart.shop.svc.cluster.local, or
 // db-0.db.shop.svc for a pod of a StatefulSet; "" for other names.
 func (h Host) Kube() (service, namespace string) {

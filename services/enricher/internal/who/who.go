@@ -38,14 +38,6 @@ type Peer struct {
 	Observed        bool   // a probe sees its side of the exchange too
 }
 
-// Qualified is the name of the peer as a process of a namespace would call it: with the namespace only where that is another.
-func (p *Peer) Qualified(from string) string {
-	if p.Namespace == "" || p.Namespace == from {
-		return p.Name
-	}
-	return p.Name + "." + p.Namespace
-}
-
 // Cluster is what is needed to know of Kubernetes; *kube.Directory has it.
 type Cluster interface {
 	Peer(address netip.Addr) (kube.Peer, bool)
@@ -129,11 +121,26 @@ func (b *Book) Find(node string, at netip.AddrPort, when uint64) Peer {
 	if owner.Pod != nil {
 		p.Name, p.Namespace = ident.Service(owner.Pod)
 	}
-	b.mu.RLock()
-	seen, ok := b.services.get(service{p.Name, p.Namespace})
-	b.mu.RUnlock()
-	p.Observed = ok && when < seen+valid
+	p.Observed = b.observes(p, when)
 	return p
+}
+
+// Called says who a host is that a client calls by its name, when its address tells nothing.
+func (b *Book) Called(h Host, when uint64) Peer {
+	p := Peer{Name: h.Name}
+	if name, namespace := h.Kube(); name != "" {
+		p = Peer{Name: name, Namespace: namespace, KubeNamespace: namespace}
+	}
+	p.Observed = b.observes(p, when)
+	return p
+}
+
+// observes tells whether a probe has lately seen exchanges of a service.
+func (b *Book) observes(p Peer, when uint64) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	seen, ok := b.services.get(service{p.Name, p.Namespace})
+	return ok && when < seen+valid
 }
 
 func endOf(node string, at netip.AddrPort) end {

@@ -88,16 +88,29 @@ func TestFind(t *testing.T) {
 	}
 }
 
-func TestQualified(t *testing.T) {
+func TestCalled(t *testing.T) {
 	t.Parallel()
-	p := who.Peer{Name: "cart", Namespace: "shop"}
-	for from, want := range map[string]string{"shop": "cart", "eu": "cart.shop", "": "cart.shop"} {
-		if got := p.Qualified(from); got != want {
-			t.Errorf("from %q: %q", from, got)
+	b := who.New(cluster{})
+	b.Observed(known("cart", "shop", nil), now)
+	for host, want := range map[string]who.Peer{
+		"cart.shop.svc.cluster.local": {Name: "cart", Namespace: "shop", KubeNamespace: "shop", Observed: true},
+		"mail.shop.svc":               {Name: "mail", Namespace: "shop", KubeNamespace: "shop"},
+		"cart.example":                {Name: "cart.example"},
+	} {
+		if d := cmp.Diff(want, b.Called(who.ParseHost(host), now)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", host, d)
 		}
 	}
-	if p.Namespace = ""; p.Qualified("eu") != "cart" {
-		t.Error(p.Qualified("eu"))
+	for _, tc := range [][3]string{
+		{"cart.shop.svc.cluster.local", "shop", "cart"},
+		{"cart.shop.svc.cluster.local", "eu", "cart.shop"},
+		{"db-0.db.shop.svc", "", "db.shop"},
+		{"svc.svc.svc.svc", "", "svc.svc"},
+		{"cart.shop", "shop", "cart.shop"},
+	} {
+		if got := who.ParseHost(tc[0]).From(tc[1]); got != tc[2] {
+			t.Errorf("%s from %q: %q, want %q", tc[0], tc[1], got, tc[2])
+		}
 	}
 }
 
@@ -203,8 +216,9 @@ func FuzzParseHost(f *testing.F) {
 		if again := who.ParseHost(h.Name); h.Name != "" && again != h {
 			t.Fatalf("%q gives %+v, which gives %+v", field, h, again)
 		}
-		if service, namespace := h.Kube(); (service == "") != (namespace == "") {
-			t.Fatalf("%q gives %q and %q", field, service, namespace)
+		service, namespace := h.Kube()
+		if (service == "") != (namespace == "") || service != "" && h.From("") != service+"."+namespace {
+			t.Fatalf("%q gives %q and %q, and %q", field, service, namespace, h.From(""))
 		}
 	})
 }
