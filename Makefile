@@ -25,13 +25,20 @@ build: ## Build every program into bin/
 	$(BUILD) -o bin/ $(PROGRAMS)
 
 .PHONY: test
-test: ## Run all tests (as root, those that need the kernel too)
+test: ## Run all tests (as root, those that need the kernel too; with REQUIRE_KUBE=1 those that need a Kubernetes API too)
 	hack/deps test
+	$(if $(REQUIRE_KUBE),hack/deps kube)
 	go test -timeout 30m $(TESTFLAGS) work
 
 .PHONY: test-bpf
 test-bpf: ## Run the kernel tests; a skipped one fails
 	REQUIRE_BPF=1 go test $(TESTFLAGS) ./services/probe/...
+
+.PHONY: test-kube
+test-kube: ## Run the tests against a real kube-apiserver; building it takes 5 minutes, once
+	hack/deps kube
+	REQUIRE_KUBE=1 go test -count=1 -v -timeout 30m $(TESTFLAGS) -run Kube ./services/enricher
+	REQUIRE_KUBE=1 go test -count=1 -v -timeout 30m $(TESTFLAGS) ./services/enricher/internal/kube/...
 
 .PHONY: test-kernels
 test-kernels: ## Run the kernel tests of every tier in emulated machines (KERNELS='5.10 6.1 6.12 7.2'); an hour

@@ -32,6 +32,7 @@ type settings struct {
 	docker    string
 	measure   time.Duration
 	node      string
+	kube      enricher.Kube
 	bus       run.BusFlags
 	log       run.LogFlags
 
@@ -52,6 +53,7 @@ func parseUp(args []string, env func(string) string, stdout io.Writer) (*setting
 	fs.StringVar(&s.docker, "docker-socket", probe.Default().DockerSocket, "`PATH` at which Docker or Podman tells the names of containers, several parted by commas; empty: do not ask")
 	fs.DurationVar(&s.measure, "process-metrics", probe.Default().MeasureEvery, "how often it is measured what observed processes use, as a `DURATION`; 0 for never")
 	fs.StringVar(&s.node, "node", host, "`NAME` of this machine")
+	s.kube.Register(fs)
 	s.register(fs, env)
 	s.bus.RegisterRoot(fs)
 	s.log.Register(fs)
@@ -180,6 +182,7 @@ func (p parts) enricher() stage {
 	cfg := enricher.Default()
 	cfg.Bus, cfg.Root, cfg.Node = p.connection("enricher"), subject.Root(p.settings.bus.Root), p.node
 	cfg.Paths, cfg.Admin, cfg.Log = p.resources, p.health, p.log
+	cfg.Kube = p.kube
 	return stage{"enricher", func(ctx context.Context) error { return enricher.Run(ctx, cfg) }}
 }
 

@@ -13,6 +13,7 @@ import (
 //   - nil: it is acknowledged. Return nil only after everything made from it is stored.
 //   - Permanent: it is copied to the dead-letter subject of the reason, and its delivery ends.
 //   - Throttled: it is delivered again after the given delay.
+//   - Later: the same, and nothing is wrong.
 //   - any other error: it is delivered again after a delay that grows from half a second to thirty.
 //
 // A panic counts as Permanent with the reason "panic". The context ends only when the drain timeout is over.

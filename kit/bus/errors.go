@@ -81,6 +81,13 @@ func AsThrottled(err error) (delay time.Duration, ok bool) {
 	return 0, false
 }
 
+// Later has Consume deliver the message again after delay, because something is not known yet. Nothing is wrong, so nothing is logged.
+func Later(delay time.Duration) error { return &laterError{delay} }
+
+type laterError struct{ delay time.Duration }
+
+func (e *laterError) Error() string { return "not yet" }
+
 type permanentError struct {
 	reason string
 	part   string

@@ -38,6 +38,20 @@ func (b *Bus) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
+// Purge deletes what a stream holds on a subject, up to the message at sequence last.
+func (b *Bus) Purge(ctx context.Context, stream, subject string, last uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	s, err := b.js.Stream(ctx, stream)
+	if err == nil {
+		err = s.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(last+1))
+	}
+	if err != nil {
+		return fmt.Errorf("purge %s of stream %s: %w", subject, stream, absent(err))
+	}
+	return nil
+}
+
 // Forget has a stream that was provisioned not be made anew when it is missing.
 func (b *Bus) Forget(name string) {
 	b.streams.mu.Lock()

@@ -64,7 +64,11 @@ func (c *consumer) settle(ctx context.Context, d *Delivery, err error) bool {
 	if wanted, ok := AsThrottled(err); ok {
 		delay, outcome = min(max(wanted, minThrottle), maxThrottle), "throttled"
 	}
-	c.retries.warn(c.bus.log, "message is retried", "consumer", c.spec.Durable, "subject", d.Subject, "attempt", d.Attempt, "delay", delay, "error", err)
+	if later, ok := errors.AsType[*laterError](err); ok {
+		delay, outcome = max(later.delay, minThrottle), "postponed"
+	} else {
+		c.retries.warn(c.bus.log, "message is retried", "consumer", c.spec.Durable, "subject", d.Subject, "attempt", d.Attempt, "delay", delay, "error", err)
+	}
 	c.bus.answer(d, ackRefuse+` {"delay": `+strconv.FormatInt(int64(delay), 10)+`}`)
 	c.count(outcome)
 	return false

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/bus"
+	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 )
 
@@ -35,6 +37,9 @@ func (e *enricher) enrichExchanges(ctx context.Context, d *bus.Delivery) error {
 		return err
 	}
 	e.metrics.gaps.Add(float64(e.ledger.See(batch.GetOrigin())))
+	if e.clusterKnown() && e.waiting.Wait(batch, d.Sequence, time.Now()) {
+		return bus.Later(kube.Step)
+	}
 	encoder := e.encoders.Get().(*otlp.Encoder)
 	result := encoder.Encode(batch)
 	if err := e.publish(ctx, d, result.Messages); err != nil {

@@ -31,6 +31,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/budget"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/kube"
+	"github.com/busbar/busbar/services/enricher/internal/kube/watch"
 	"github.com/busbar/busbar/services/enricher/internal/learned"
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
@@ -57,6 +58,7 @@ type Config struct {
 	Tenant   string   // of all that probes see
 	Node     string   // name of the machine, for the heartbeat
 	Instance string   // unique among the replicas
+	Kube     Kube     // off, if it is empty
 	// Workers is how many batches are worked on at the same time; most of them wait for the bus.
 	Workers int
 	// Store is the address of a Redis server by which the replicas agree on the peers that metrics name, see kit/store/redis. Without one each
@@ -114,12 +116,18 @@ func Run(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
+	if e.watcher, err = e.newWatcher(); err != nil {
+		return err
+	}
 	var group run.Group
 	group.Add("resources", e.watch)
 	group.Add("cluster", e.follow)
 	group.Add("routes", e.learn)
 	if e.sets != nil {
 		group.Add("store", e.agree)
+	}
+	if e.watcher != nil {
+		group.Add("kube", e.watchCluster)
 	}
 	group.Add("batches", e.consume)
 	group.Add("heartbeat", e.beat)
@@ -139,6 +147,8 @@ type enricher struct {
 	encoders sync.Pool    // of *otlp.Encoder, one for each worker at work
 	usage    usage.Encoder
 	cluster  *kube.Directory
+	watcher  *watch.Watcher // nil when this one may not
+	waiting  *kube.Waiting
 	known    chan struct{} // closed when all that the bus has about the cluster has been read
 	learned  *learned.Keeper
 	recalled chan struct{} // closed when all that the bus has about routes has been read
@@ -149,12 +159,13 @@ type enricher struct {
 
 func newEnricher(cfg Config) *enricher {
 	e := &enricher{Config: cfg, ledger: origin.NewLedger(), cluster: kube.NewDirectory(), known: make(chan struct{}), recalled: make(chan struct{}), ready: make(chan struct{})}
+	e.waiting = kube.NewWaiting(e.cluster)
 	e.Log = cfg.Log.With(slog.String("service", Service))
 	e.Tenant = cmp.Or(cfg.Tenant, subject.DefaultTenant)
 	if cfg.Admin != nil {
 		e.Bus.Metrics = cfg.Admin.Registerer()
 	}
-	e.metrics = newMetrics(e.Bus.Metrics, e.ledger)
+	e.metrics = newMetrics(e.Bus.Metrics, e.ledger, e.cluster, e.waiting)
 	e.routes = route.New(&route.Book{})
 	e.learned = &learned.Keeper{Root: e.Root, Routes: e.routes, Source: Service, Log: e.Log}
 	registerRoutes(e.Bus.Metrics, e.learned)
@@ -225,11 +236,6 @@ func book(set *config.Set) (*route.Book, config.Faults) {
 		}
 	}
 	return b, faults
-}
-
-// follow keeps at hand what the bus has about the cluster.
-func (e *enricher) follow(ctx context.Context) error {
-	return e.cluster.Follow(ctx, e.bus, e.Root, e.Log, func() { close(e.known) })
 }
 
 // learn shares with other enrichers what the routes of services look like.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/metric"
+	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/learned"
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
@@ -28,12 +29,13 @@ type metrics struct {
 	dropped map[string]uint64 // by reason, for the heartbeat
 }
 
-func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger) *metrics {
+func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger, cluster *kube.Directory, waiting *kube.Waiting) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return metric.Register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "busbar_" + name, Help: help}))
 	}
 	metric.Register(reg, probeDrops{ledger, prometheus.NewDesc("busbar_probe_dropped_records",
 		"Records that a probe lost in its present run, as it last said, by node and reason.", []string{"node", "reason"}, nil)})
+	metric.Register(reg, newClusterMetrics(cluster, waiting))
 	return &metrics{
 		exchanges: counter("enricher_exchanges_total", "Exchanges that were read."),
 		spans:     counter("enricher_spans_total", "Spans that were made of them."),
@@ -108,4 +110,61 @@ func (p probeDrops) Collect(out chan<- prometheus.Metric) {
 	p.ledger.EachDropped(func(node, reason string, count uint64) {
 		out <- prometheus.MustNewConstMetric(p.desc, prometheus.GaugeValue, float64(count), node, reason)
 	})
+}
+
+// clusterMetrics shows what is known about the cluster, and what waits to be.
+type clusterMetrics struct {
+	directory *kube.Directory
+	waiting   *kube.Waiting
+
+	things, containers, refused, complete, postponed, batches, unknown, full *prometheus.Desc
+}
+
+func newClusterMetrics(directory *kube.Directory, waiting *kube.Waiting) clusterMetrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("busbar_"+name, help, labels, nil)
+	}
+	return clusterMetrics{
+		directory: directory, waiting: waiting,
+		things:     desc("kube_objects", "Things of the Kubernetes cluster that are known, those that ended a while ago too, by kind.", "kind"),
+		containers: desc("kube_containers", "Containers of the Kubernetes cluster that are known."),
+		refused:    desc("kube_refused_objects_total", "Things of the Kubernetes cluster that were not taken in because there are too many."),
+		complete:   desc("kube_complete", "1 when all that the Kubernetes API has is known here."),
+		postponed:  desc("kube_postponed_batches_total", "Batches that waited for a pod that was not known yet."),
+		batches:    desc("kube_waiting_batches", "Batches that wait for a pod that is not known yet."),
+		unknown:    desc("kube_unknown_containers_total", "Containers of a kubelet that stayed unknown: what they say has no pod's name."),
+		full:       desc("kube_hurried_batches_total", "Batches that did not wait for an unknown container because too many did, or there are too many such containers."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m clusterMetrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.things, m.containers, m.refused, m.complete, m.postponed, m.batches, m.unknown, m.full} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m clusterMetrics) Collect(out chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, n uint64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
+	}
+	gauge := func(d *prometheus.Desc, n int, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
+	}
+	stats, waits := m.directory.Stats(), m.waiting.Counts()
+	for kind, n := range stats.Things {
+		gauge(m.things, n, string(kind))
+	}
+	gauge(m.containers, stats.Containers)
+	count(m.refused, stats.Refused)
+	complete := 0
+	if stats.Complete {
+		complete = 1
+	}
+	gauge(m.complete, complete)
+	count(m.postponed, waits.Batches)
+	gauge(m.batches, waits.Now)
+	count(m.unknown, waits.GivenUp)
+	count(m.full, waits.Full)
 }

@@ -62,5 +62,8 @@ func (e *enricher) degraded() []string {
 			reasons = append(reasons, fmt.Sprintf("store does not answer, peers are named by each replica: %v", err))
 		}
 	}
+	if e.watcher != nil {
+		reasons = append(reasons, e.watcher.Degraded()...)
+	}
 	return reasons
 }

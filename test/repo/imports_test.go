@@ -29,10 +29,10 @@ func homes() []home {
 		{"go.yaml.in/yaml", []string{"kit/config"}, "kit/config owns YAML: every fault has a position and unknown keys are refused"},
 		{"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl", []string{"services/router/internal/ottl"}, "OTTL's API changes with every release: one package follows it"},
 		{"google.golang.org/grpc", []string{"services/exporter/internal/otlp", "services/exporter/internal/dest", "kit/collector"}, "only the exporter talks to back ends"},
-		{"k8s.io/", []string{"services/enricher"}, "only the enricher talks to Kubernetes"},
+		{"k8s.io/", []string{"services/enricher", "hack/lab/k8s"}, "only the enricher talks to Kubernetes"},
 		{"go.opentelemetry.io/collector/pdata", []string{"services/enricher", "services/router", "services/exporter", "cmd/busbar", "kit/collector"}, "probes and shared modules know no OTLP"},
 		{module + "kit/collector", []string{"kit/collector", "services/router", "services/exporter"}, "hosted components are for the router and the exporter: others do not link them"},
-		{"os/signal", []string{"kit/run"}, "kit/run owns the life of a process"},
+		{"os/signal", []string{"kit/run", "hack/lab/k8s"}, "kit/run owns the life of a process"},
 		{"os/exec", []string{"test"}, "Busbar starts no other program"},
 	}
 	for _, api := range []string{"component", "confmap", "consumer", "exporter", "extension", "pipeline", "processor"} {

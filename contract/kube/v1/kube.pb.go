@@ -40,8 +40,7 @@ type Pod struct {
 	HostNetwork bool     `protobuf:"varint,6,opt,name=host_network,json=hostNetwork,proto3" json:"host_network,omitempty"`
 	// From the pod's controller to what controls nobody else: ReplicaSet, Deployment.
 	Owners []*Owner `protobuf:"bytes,7,rep,name=owners,proto3" json:"owners,omitempty"`
-	// Those that name or describe a service: app.kubernetes.io/*, resource.opentelemetry.io/*, busbar.dev/*. And kubernetes.io/config.hash, by
-	// which the cgroups of a static pod call it.
+	// Both without what is very long: selectors and names go by them. Of a static pod kubernetes.io/config.hash, by which its cgroups call it.
 	Labels        map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Annotations   map[string]string `protobuf:"bytes,9,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Containers    []*Container      `protobuf:"bytes,10,rep,name=containers,proto3" json:"containers,omitempty"`

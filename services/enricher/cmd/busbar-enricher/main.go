@@ -30,6 +30,7 @@ func program(ctx context.Context, args []string, env func(string) string, stdout
 	run.RegisterStore(flags, &cfg.Store)
 	flags.StringVar(&cfg.Tenant, "tenant", cfg.Tenant, "`NAME` of the tenant to whom all that probes see belongs")
 	flags.StringVar(&cfg.Node, "node", cfg.Node, "`NAME` of this machine")
+	cfg.Kube.Register(flags)
 	if err := run.Parse(flags, args, env); err != nil {
 		return err
 	}

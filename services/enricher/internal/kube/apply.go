@@ -6,11 +6,14 @@ import (
 	"net/netip"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	kubev1 "github.com/busbar/busbar/contract/kube/v1"
 )
 
-// message is the payload about a thing.
-type message interface {
+// Message is the payload about a thing.
+type Message interface {
+	proto.Message
 	GetUid() string
 	GetName() string
 	GetAddresses() [][]byte
@@ -20,7 +23,7 @@ type message interface {
 }
 
 // newMessage returns an empty message about a thing of a kind; nil if there is no such kind.
-func newMessage(kind Kind) message {
+func newMessage(kind Kind) Message {
 	switch kind {
 	case KindPod:
 		return new(kubev1.Pod)
@@ -36,7 +39,7 @@ func newMessage(kind Kind) message {
 const configHash = "kubernetes.io/config.hash"
 
 // put takes in a message about a thing, in place of the one before.
-func (d *Directory) put(kind Kind, m message, sequence, generation uint64, now time.Time) {
+func (d *Directory) put(kind Kind, m Message, sequence, generation uint64, now time.Time) {
 	t := &thing{kind: kind, uid: m.GetUid(), sequence: sequence, generation: generation, message: m, name: m.GetName()}
 	switch m := m.(type) {
 	case *kubev1.Pod:
@@ -54,8 +57,13 @@ func (d *Directory) put(kind Kind, m message, sequence, generation uint64, now t
 	defer d.mu.Unlock()
 	before := d.things[kind][t.uid]
 	switch {
+	case before != nil && before.sequence >= sequence: // it has come back from the bus
+		before.generation = max(before.generation, generation)
+		return
 	case before != nil:
-		t.expires = before.expires
+		if t.ended() {
+			t.expires = before.expires
+		}
 		d.unlink(before)
 	case len(d.things[kind]) >= bound(kind):
 		d.refused++
@@ -126,12 +134,25 @@ func (d *Directory) expire(now time.Time) {
 	d.forget(func(t *thing) bool { return !t.expires.IsZero() && now.After(t.expires) })
 }
 
+// read begins a reading of the whole stream, which may be another one than before.
+func (d *Directory) read(generation uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.generation = generation
+	for _, things := range d.things {
+		for _, t := range things {
+			t.sequence = 0
+		}
+	}
+}
+
 // sweep ends a reading of the whole stream: what was not seen in it is on the bus no more.
 func (d *Directory) sweep(generation uint64) {
 	d.forget(func(t *thing) bool { return t.generation != generation })
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.complete = true
+	d.readings++
 }
 
 func (d *Directory) forget(gone func(*thing) bool) {

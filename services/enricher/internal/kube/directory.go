@@ -34,21 +34,21 @@ const Keep = 10 * time.Minute
 
 // Bounds of the directory, beyond what Kubernetes supports. A thing that finds it full is not taken in, and counted.
 const (
-	maxPods     = 200_000
-	maxServices = 50_000
-	maxNodes    = 20_000
+	MaxPods     = 200_000
+	MaxServices = 50_000
+	MaxNodes    = 20_000
 	maxAddress  = 64 // addresses, or containers, of one thing
 )
 
 func bound(kind Kind) int {
 	switch kind {
 	case KindPod:
-		return maxPods
+		return MaxPods
 	case KindService:
-		return maxServices
+		return MaxServices
 	case KindNode:
 	}
-	return maxNodes
+	return MaxNodes
 }
 
 // Directory is the cluster as the bus has it. It is safe for concurrent use; a nil one knows nothing. What it returns is not changed any
@@ -62,8 +62,10 @@ type Directory struct {
 	aliases    map[string]*thing          // pods by the uid that their cgroups have, where it is another
 	nodes      map[string]*thing          // by name
 	addresses  map[Kind]map[netip.Addr]*thing
-	watcher    lease
-	complete   bool // all that was on the bus at some time has been read
+	lease      Lease
+	generation uint64 // of the reading that goes on
+	readings   uint64 // that ended
+	complete   bool   // all that was on the bus at some time has been read
 	refused    uint64
 	changed    chan struct{} // closed with the next change; nil when nobody waits
 }
@@ -75,7 +77,7 @@ type thing struct {
 	sequence   uint64 // of its message
 	generation uint64 // of the reading of the stream in which it was seen
 	expires    time.Time
-	message    message
+	message    Message
 
 	pod       *kubev1.Pod // if it is one
 	name      string
@@ -110,11 +112,10 @@ func (d *Directory) Container(id string) (*kubev1.Pod, *kubev1.Container) {
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	at, ok := d.containers[id]
-	if !ok {
-		return nil, nil
+	if at, ok := d.containers[id]; ok {
+		return at.pod.pod, at.container
 	}
-	return at.pod.pod, at.container
+	return nil, nil
 }
 
 // Pod returns the pod that has a uid, its own or the one that its cgroups have; nil when none has.
@@ -135,16 +136,26 @@ func (d *Directory) Pod(uid string) *kubev1.Pod {
 }
 
 // Process returns the pod and the container of a process, by its container id or else by the pod in its cgroup's path; then
-// the container is nil unless the pod has only one.
+// the container is nil unless the pod has but one.
 func (d *Directory) Process(containerID, cgroup string) (*kubev1.Pod, *kubev1.Container) {
 	if pod, container := d.Container(containerID); pod != nil {
 		return pod, container
 	}
 	pod := d.Pod(PodUID(cgroup))
-	if len(pod.GetContainers()) == 1 {
-		return pod, pod.GetContainers()[0]
+	return pod, only(pod)
+}
+
+// only returns the newest run of the container of a pod that has but one.
+func only(pod *kubev1.Pod) *kubev1.Container {
+	for _, c := range pod.GetContainers() {
+		if c.GetName() != pod.GetContainers()[0].GetName() {
+			return nil
+		}
 	}
-	return pod, nil
+	if len(pod.GetContainers()) == 0 {
+		return nil
+	}
+	return pod.GetContainers()[0]
 }
 
 // Node returns the node that has a name; nil when none has.
@@ -225,7 +236,7 @@ func (d *Directory) Cluster() string {
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.watcher.GetCluster()
+	return d.lease.GetCluster()
 }
 
 // Stats is how much a directory knows.
@@ -240,7 +251,7 @@ type Stats struct {
 func (d *Directory) Stats() Stats {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	s := Stats{Things: map[Kind]int{}, Containers: len(d.containers), Refused: d.refused, Complete: d.complete && d.watcher.GetComplete()}
+	s := Stats{Things: map[Kind]int{}, Containers: len(d.containers), Refused: d.refused, Complete: d.complete && d.lease.GetComplete()}
 	for kind, things := range d.things {
 		s.Things[kind] = len(things)
 	}

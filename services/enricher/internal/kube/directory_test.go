@@ -28,10 +28,10 @@ func pod(uid, address, container string, start, end uint64) *kubev1.Pod {
 	return p
 }
 
-func (d *Directory) take(t *testing.T, m message) {
+func (d *Directory) take(t *testing.T, m Message) {
 	t.Helper()
 	kinds := map[string]Kind{"*kubev1.Pod": KindPod, "*kubev1.Service": KindService, "*kubev1.Node": KindNode}
-	d.put(kinds[fmt.Sprintf("%T", m)], m, 1, 1, time.Unix(0, 0))
+	d.put(kinds[fmt.Sprintf("%T", m)], m, d.Version()+1, 1, time.Unix(0, 0))
 }
 
 // whose is the uid of who has an address.

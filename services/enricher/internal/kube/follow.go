@@ -57,6 +57,7 @@ type follower struct {
 // read reads the stream from its beginning, and follows it for as long as nothing can have been missed.
 func (f *follower) read(ctx context.Context, r *bus.Reader) error {
 	f.generation++
+	f.directory.read(f.generation)
 	if err := f.begin(ctx, r); err != nil {
 		return err
 	}

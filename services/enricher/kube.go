@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enricher
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+
+	"github.com/busbar/busbar/kit/run"
+	"github.com/busbar/busbar/services/enricher/internal/kube/watch"
+)
+
+// Kube tells whether this enricher may be the one that watches the Kubernetes API. All of them read what the watcher tells.
+type Kube struct {
+	Mode       string // auto: in a pod that may, or with Kubeconfig; on: or it is an error; off, or empty: never
+	Kubeconfig string // path; empty for the service account of this pod
+	Cluster    string // name of the cluster; may be empty
+}
+
+// Register adds the flags to fs.
+func (k *Kube) Register(fs *flag.FlagSet) {
+	run.Choice(fs, &k.Mode, "kube", "whether to watch the Kubernetes API; auto: in a pod with a service account, or with --kubeconfig", "auto", "on", "off")
+	fs.StringVar(&k.Kubeconfig, "kubeconfig", "", "`FILE` that says how the Kubernetes API is reached; empty: as a pod is told")
+	fs.StringVar(&k.Cluster, "cluster", "", "`NAME` of the Kubernetes cluster, for k8s.cluster.name")
+}
+
+// newWatcher returns who may watch; nil when Kubernetes is none of its business.
+func (e *enricher) newWatcher() (*watch.Watcher, error) {
+	if e.Kube.Mode == "" || e.Kube.Mode == "off" {
+		return nil, nil
+	}
+	api, err := watch.Locate(e.Kube.Kubeconfig)
+	if errors.Is(err, watch.ErrOutside) && e.Kube.Mode == "auto" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the Kubernetes API: %w", err)
+	}
+	api.UserAgent = "busbar-" + Service + "/" + run.Version()
+	return watch.New(watch.Config{
+		API: api, Bus: e.bus, Root: e.Root, Directory: e.cluster, Instance: e.Instance, Cluster: e.Kube.Cluster,
+		Log: e.Log.With(slog.String("part", "kube")), Metrics: e.Bus.Metrics,
+	}), nil
+}
+
+// follow keeps at hand what the bus has about the cluster.
+func (e *enricher) follow(ctx context.Context) error {
+	return e.cluster.Follow(ctx, e.bus, e.Root, e.Log, func() { close(e.known) })
+}
+
+// watchCluster watches the Kubernetes API, or waits to.
+func (e *enricher) watchCluster(ctx context.Context) error {
+	select {
+	case <-e.known:
+	case <-ctx.Done():
+		return nil
+	}
+	return e.watcher.Run(ctx)
+}
+
+// clusterKnown tells whether somebody tells about a cluster, so that containers of a kubelet are worth waiting for.
+func (e *enricher) clusterKnown() bool { return e.watcher != nil || e.cluster.Lease().Watcher != nil }
