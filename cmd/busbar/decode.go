@@ -19,6 +19,7 @@ import (
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	fleetv1 "github.com/busbar/busbar/contract/fleet/v1"
+	routev1 "github.com/busbar/busbar/contract/route/v1"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/bus"
 )
@@ -59,6 +60,8 @@ func decode(schema string, data []byte) ([]byte, error) {
 		return decodeProto(data, new(eventv1.ExchangeBatch))
 	case subject.SchemaProcesses:
 		return decodeProto(data, new(eventv1.ProcessBatch))
+	case subject.SchemaShape:
+		return decodeProto(data, new(routev1.Shape))
 	case schemaHeartbeat:
 		return decodeProto(data, new(fleetv1.Heartbeat))
 	case subject.SchemaTraces:
