@@ -71,11 +71,18 @@ func (s Signal) Schema() string {
 	return ""
 }
 
+// maxToken bounds a token: a server closes the connection on which a subject of more than 4,096 bytes comes.
+const maxToken = 128
+
 // Token makes one legal subject token of user data: letters, digits, '-' and '_' stay, every other byte becomes '_',
-// and nothing becomes "_". It is not injective: two names may share a token, and the payload tells them apart.
+// nothing becomes "_", and of a long text the first 128 bytes count. It is not injective: two names may share a token, and the payload
+// tells them apart.
 func Token(s string) string {
 	if s == "" {
 		return "_"
+	}
+	if len(s) > maxToken {
+		s = s[:maxToken]
 	}
 	clean := true
 	for i := 0; i < len(s) && clean; i++ {

@@ -17,6 +17,8 @@ func TestToken(t *testing.T) {
 		"a.b>c*d e":   "a_b_c_d_e",
 		"naïve":       "na__ve", // two bytes of UTF-8
 		"_":           "_",
+
+		strings.Repeat("a.", 100): strings.Repeat("a_", 64),
 	} {
 		if got := Token(in); got != want {
 			t.Errorf("Token(%q) = %q, want %q", in, got, want)

@@ -227,6 +227,19 @@ func (b *Body) unsnap(limit int64) ([]byte, error) {
 	return snappy.Decode(make([]byte, n), b.Data)
 }
 
+// Reserve holds memory that work on the body will take besides. It returns a Refusal: 413 if it is more than a tenant may ever hold, 429 or 503
+// if it is too much now.
+func (b *Body) Reserve(bytes int64) error {
+	err := b.hold(bytes)
+	if limit := b.gate.limits.TenantHeld; err != nil && b.held+bytes > limit {
+		err = Refuse(http.StatusRequestEntityTooLarge, "too_long", "work on the body takes more than %d bytes", limit)
+	}
+	if err != nil {
+		b.gate.metrics.refusedVisits.WithLabelValues(b.gate.metrics.service, AsRefusal(err).Reason).Inc()
+	}
+	return err
+}
+
 // Close gives the memory back.
 func (b *Body) Close() {
 	if b.gate != nil {

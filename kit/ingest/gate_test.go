@@ -173,6 +173,15 @@ func TestLimits(t *testing.T) {
 	refused("more than there is", "c", 110<<10, 503, true)
 	take("a", 10)
 	refused("more requests than allowed", "b", 10, 503, true)
+	if r := AsRefusal(held[0].Reserve(1 << 20)); r.Status != 413 {
+		t.Errorf("reserve more than is ever had: %v", r)
+	}
+	if r := AsRefusal(held[0].Reserve(130 << 10)); r.Status != 429 && r.Status != 503 || r.After == 0 {
+		t.Errorf("reserve more than there is now: %v", r)
+	}
+	if err := held[0].Reserve(1 << 10); err != nil {
+		t.Error(err)
+	}
 	held[1].Close()
 	refused("more requests than the tenant has", "a", 10, 429, true)
 	take("b", 10)

@@ -56,5 +56,8 @@ func (in *Intake) Run(ctx context.Context) error {
 	return group.Run(ctx)
 }
 
+// Lost counts records that came and will never be stored, in busbar_dropped_records_total. Reason is a constant of the program.
+func (in *Intake) Lost(reason string, records int) { in.Sink.metrics.lost(reason, records) }
+
 // Close lets go of the queue on disk.
 func (in *Intake) Close() { in.Sink.Close() }
