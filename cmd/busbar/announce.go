@@ -65,6 +65,9 @@ func (s *settings) summary() string {
 		fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
 	row("observes", "%s", s.observes())
+	if taken := s.inlets.summary(); taken != "" {
+		row("takes", "%s", taken)
+	}
 	if s.prometheus != off {
 		row("metrics", "http://%s/metrics", reachable(s.prometheus))
 	}

@@ -7,6 +7,7 @@ require (
 	github.com/busbar/busbar/kit v0.0.0
 	github.com/busbar/busbar/services/enricher v0.0.0
 	github.com/busbar/busbar/services/exporter v0.0.0
+	github.com/busbar/busbar/services/ingest-otlp v0.0.0
 	github.com/busbar/busbar/services/probe v0.0.0
 	github.com/busbar/busbar/services/router v0.0.0
 	github.com/google/go-cmp v0.7.0
@@ -260,6 +261,7 @@ replace (
 	github.com/busbar/busbar/kit => ../../kit
 	github.com/busbar/busbar/services/enricher => ../../services/enricher
 	github.com/busbar/busbar/services/exporter => ../../services/exporter
+	github.com/busbar/busbar/services/ingest-otlp => ../../services/ingest-otlp
 	github.com/busbar/busbar/services/probe => ../../services/probe
 	github.com/busbar/busbar/services/router => ../../services/router
 )

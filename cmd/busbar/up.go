@@ -25,6 +25,7 @@ import (
 // settings are the flags of `busbar up`.
 type settings struct {
 	place
+	inlets
 	resources run.List
 	otlp      string
 	noProbe   bool
@@ -54,7 +55,8 @@ func parseUp(args []string, env func(string) string, stdout io.Writer) (*setting
 	fs.DurationVar(&s.measure, "process-metrics", probe.Default().MeasureEvery, "how often it is measured what observed processes use, as a `DURATION`; 0 for never")
 	fs.StringVar(&s.node, "node", host, "`NAME` of this machine")
 	s.kube.Register(fs)
-	s.register(fs, env)
+	s.place.register(fs, env)
+	s.inlets.register(fs)
 	s.bus.RegisterRoot(fs)
 	s.log.Register(fs)
 	if err := run.Parse(fs, args, env); err != nil {
@@ -97,6 +99,10 @@ func up(ctx context.Context, args []string, env func(string) string, stdout, std
 			return fmt.Errorf("--prometheus: %w", err)
 		}
 	}
+	if err := s.inlets.open(ctx, s.otlp); err != nil {
+		return err
+	}
+	defer s.inlets.close()
 	server, err := s.startBus(log)
 	if err != nil {
 		return err
@@ -105,6 +111,9 @@ func up(ctx context.Context, args []string, env func(string) string, stdout, std
 
 	p := parts{settings: s, health: health, log: log, server: server}
 	stages := []stage{p.enricher(), p.router(routes), p.exporter(destinations)}
+	if in, ok := p.ingestOTLP(); ok {
+		stages = append([]stage{in}, stages...)
+	}
 	if !s.noProbe {
 		stages = append([]stage{p.probe()}, stages...)
 	}

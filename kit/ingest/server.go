@@ -33,21 +33,25 @@ type Server struct {
 	metrics  *metrics
 }
 
-// ServerConfig says what is served where. Address and Handler are required.
+// ServerConfig says what is served where. Address, or Listener, and Handler are required.
 type ServerConfig struct {
-	Address string // host:port
-	TLS     *tls.Config
-	Handler http.Handler
-	Service string // a label of the metrics
-	Metrics prometheus.Registerer
-	Log     *slog.Logger
+	Address  string       // host:port
+	Listener net.Listener // open already; nil: listen on Address
+	TLS      *tls.Config
+	Handler  http.Handler
+	Service  string // a label of the metrics
+	Metrics  prometheus.Registerer
+	Log      *slog.Logger
 }
 
 // Listen opens the port. Run serves it; a server that is not run needs Close.
 func Listen(ctx context.Context, cfg ServerConfig) (*Server, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Address)
-	if err != nil {
-		return nil, err
+	listener := cfg.Listener
+	if listener == nil {
+		var err error
+		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Address); err != nil {
+			return nil, err
+		}
 	}
 	s := &Server{listener: listener, metrics: newMetrics(cfg.Metrics, cfg.Service)}
 	protocols := new(http.Protocols)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/busbar/busbar/contract"
 	"github.com/busbar/busbar/contract/subject"
 	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/ingest"
@@ -20,6 +21,7 @@ import (
 // handler answers requests of both protocols.
 type handler struct {
 	root       subject.Root
+	refuseOwn  bool
 	keyHeaders []string
 	intake     *ingest.Intake
 }
@@ -103,6 +105,9 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request, rt route) (reject
 	tenant, err := h.intake.Tenants.Of(h.key(r.Header), r.Header)
 	if err != nil {
 		return 0, err
+	}
+	if h.refuseOwn && strings.HasPrefix(r.UserAgent(), contract.UserAgent) {
+		return 0, ingest.Refuse(http.StatusForbidden, "own", "this comes from a Busbar, and would go round in a circle")
 	}
 	read := readHTTP
 	if rt.grpc {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 
@@ -32,8 +33,10 @@ const Off = "off"
 type Config struct {
 	Bus        bus.Config
 	Root       subject.Root
-	GRPC, HTTP string // addresses to listen on, host:port, or Off. Both protocols are spoken on both
+	GRPC, HTTP string         // addresses to listen on, host:port, or Off. Both protocols are spoken on both
+	Listeners  []net.Listener // open already, in place of these addresses; Run closes them
 	Intake     ingest.Settings
+	RefuseOwn  bool                 // refuse what a Busbar sends: in the all-in-one it would go round in a circle
 	KeyHeaders []string             // names of the headers that a key may be in, where there are keys
 	Listening  func(addrs []string) // told of the addresses that are listened on; nil: nobody
 	Node       string               // name of the machine, for the heartbeat
@@ -64,6 +67,9 @@ func Default() Config {
 // Run takes requests until ctx ends; then it finishes what it has begun and returns nil. It returns an error if the bus cannot be reached
 // at the start, an address is in use, or a file that is needed cannot be read.
 func Run(ctx context.Context, cfg Config) error {
+	for _, l := range cfg.Listeners {
+		defer l.Close() // again, if it was served
+	}
 	cfg.Log = cfg.Log.With(slog.String("service", Service))
 	if cfg.Admin != nil {
 		cfg.Bus.Metrics = cfg.Admin.Registerer()
@@ -81,7 +87,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer in.Close()
-	h := &handler{root: cfg.Root, keyHeaders: cfg.KeyHeaders, intake: in}
+	h := &handler{root: cfg.Root, refuseOwn: cfg.RefuseOwn, keyHeaders: cfg.KeyHeaders, intake: in}
 	servers, err := listen(ctx, cfg, h)
 	if err != nil {
 		return err
@@ -125,14 +131,19 @@ func listen(ctx context.Context, cfg Config, h *handler) (servers []*ingest.Serv
 	if err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
-	var addresses []string
+	configs := make([]ingest.ServerConfig, 0, 2)
+	for _, l := range cfg.Listeners {
+		configs = append(configs, ingest.ServerConfig{Listener: l})
+	}
 	for _, address := range []string{cfg.GRPC, cfg.HTTP} {
-		if address == Off || address == "" {
-			continue
+		if len(cfg.Listeners) == 0 && address != Off && address != "" {
+			configs = append(configs, ingest.ServerConfig{Address: address})
 		}
-		s, err := ingest.Listen(ctx, ingest.ServerConfig{
-			Address: address, TLS: settings, Handler: h, Service: Service, Metrics: cfg.Bus.Metrics, Log: cfg.Log,
-		})
+	}
+	var addresses []string
+	for _, c := range configs {
+		c.TLS, c.Handler, c.Service, c.Metrics, c.Log = settings, h, Service, cfg.Bus.Metrics, cfg.Log
+		s, err := ingest.Listen(ctx, c)
 		if err != nil {
 			for _, s := range servers {
 				s.Close()

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/busbar/busbar/contract"
 	"github.com/busbar/busbar/kit/bus/bustest"
 	ingestotlp "github.com/busbar/busbar/services/ingest-otlp"
 )
@@ -253,6 +254,21 @@ func TestTenants(t *testing.T) {
 	}
 	if got := sorted(l.stored(t)); got != "busbar.otlp.traces.bank._.api 2\nbusbar.otlp.traces.shop._.api 1" {
 		t.Errorf("stored:\n%s", got)
+	}
+}
+
+// In the all-in-one a destination that leads back in is refused, so that the exporter says so and keeps the data.
+func TestCircle(t *testing.T) {
+	t.Parallel()
+	body := tracesBody(spans(1, 1, "api"))
+	for refuse, want := range map[bool]int{true: 403, false: 200} {
+		l := start(t, func(c *ingestotlp.Config) { c.RefuseOwn = refuse })
+		if got := l.post(t, "/v1/traces", map[string]string{"User-Agent": contract.UserAgent + "v1"}, body); got.status != want {
+			t.Errorf("own: %+v", got)
+		}
+		if got := l.post(t, "/v1/traces", map[string]string{"User-Agent": "OTel"}, body); got.status != 200 {
+			t.Errorf("others: %+v", got)
+		}
 	}
 }
 
