@@ -41,7 +41,7 @@ func (e *enricher) agree(ctx context.Context) error {
 	defer tick.Stop()
 	agreed := "" // state of the store with which all was agreed on
 	for {
-		if state, err := e.sets.State(); err == nil {
+		if state, err := e.sets.State(ctx); err == nil {
 			if e.peers.Renew(state != agreed) == nil {
 				agreed = state
 			}

@@ -74,7 +74,7 @@ func TestSubjectsPage(t *testing.T) {
 func TestSubjectsPageKnowsEveryFamily(t *testing.T) {
 	t.Parallel()
 	known := []string{
-		"Beat", "Dead", "Kube", "OTLP", "Out", "Owners", "RawExchange", "RawProcess", "Route", "Selection", "SeriesState", "ShardState", // subjects
+		"Beat", "Dead", "Kube", "KubeAll", "KubeWatcher", "OTLP", "Out", "Owners", "RawExchange", "RawProcess", "Route", "Selection", "SeriesState", "ShardState", // subjects
 		"DeadStream", "KubeStream", "OTLPStream", "OutStream", "RawStream", "RouteStream", "StateStream", // streams
 		"ParseOTLP", "ParseOut",
 	}

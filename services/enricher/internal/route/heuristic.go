@@ -7,9 +7,9 @@ package route
 func appendHeuristic(b []byte, path string) []byte {
 	start := len(b)
 	for depth := 0; path != ""; {
-		segment := upTo(path[1:], '/')
+		segment := upTo(path[1:], "/")
 		path = path[1+len(segment):]
-		if segment = upTo(segment, ';'); segment == "" {
+		if segment = upTo(segment, ";"); segment == "" {
 			continue
 		}
 		b = append(b, '/')

@@ -95,7 +95,7 @@ func (b *branch) match(rest string, best int) int {
 		return min(best, b.end)
 	}
 	best = min(best, b.rest)
-	segment := upTo(rest[1:], '/')
+	segment := upTo(rest[1:], "/")
 	after := rest[1+len(segment):]
 	if to := b.literal[segment]; to != nil {
 		best = to.match(after, best)

@@ -101,7 +101,7 @@ func cutSegment(text string) (s segment, rest string, more bool, err error) {
 				return s, "", false, err
 			}
 			if parameter = text[i:i+length] != end; !parameter && i+length < len(text) {
-				return s, "", false, fmt.Errorf("segment %q: %s may only end a pattern", upTo(text, '/'), end)
+				return s, "", false, fmt.Errorf("segment %q: %s may only end a pattern", upTo(text, "/"), end)
 			}
 		case c == ':' && i+1 < len(text) && isIdentifier(text[i+1]) && (i == 0 || strings.IndexByte("-._~", text[i-1]) >= 0):
 			length, parameter = s.colon(text[i:]), true
@@ -110,7 +110,7 @@ func cutSegment(text string) (s segment, rest string, more bool, err error) {
 		case c == '?' || c == '#':
 			return s, "", false, errors.New("a path has no query and no fragment: remove what begins with ? or #")
 		case c == '}' || c == '>' && strings.IndexByte(text[:i], '<') < 0 || c == ':' && i == 0:
-			return s, "", false, fmt.Errorf("segment %q is neither a name nor a parameter", upTo(text, '/'))
+			return s, "", false, fmt.Errorf("segment %q is neither a name nor a parameter", upTo(text, "/"))
 		}
 		s.take(text[i:i+length], parameter)
 		i += length
@@ -143,7 +143,7 @@ func (s *segment) bracketed(text string, at int) (length int, err error) {
 		closing = '>'
 	}
 	if length = enclosed(text[at:], opening, closing); length == 0 {
-		return 0, fmt.Errorf("segment %q has no closing %q", upTo(text, '/'), string(closing))
+		return 0, fmt.Errorf("segment %q has no closing %q", upTo(text, "/"), string(closing))
 	}
 	name, kind, typed := strings.Cut(text[at+1:at+length-1], ":")
 	if opening == '<' && typed {
@@ -182,7 +182,7 @@ func (s *segment) star(text string) (length int) {
 	name := text[length:]
 	if length == 2 && (name == "" || name[0] == '/') || name == "" || isIdentifiers(name) {
 		s.rest = true
-		return length + len(upTo(name, '/'))
+		return length + len(upTo(name, "/"))
 	}
 	return length
 }
@@ -203,12 +203,10 @@ func enclosed(text string, opening, closing byte) int {
 	return 0
 }
 
-// upTo returns text up to a byte, or all of it.
-func upTo(text string, stop byte) string {
-	if i := strings.IndexByte(text, stop); i >= 0 {
-		return text[:i]
-	}
-	return text
+// upTo returns text up to where something begins, or all of it.
+func upTo(text, stop string) string {
+	before, _, _ := strings.Cut(text, stop)
+	return before
 }
 
 // isIdentifier tells whether c may be in the name of a parameter without brackets.

@@ -5,6 +5,7 @@ package route_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -222,8 +223,8 @@ func TestTheFirstPatternWins(t *testing.T) {
 		all := service(t, &configv1.RouteRules{Patterns: patterns, Unmatched: configv1.RouteRules_UNMATCHED_UNSET})
 		for _, path := range []string{"/", "/a", "/ab", "/b/a", "/ab/b", "/a/ab/b", "/ab/ab/ab", "/x/y/z", "/a/b/c/d"} {
 			want := ""
-			for i := len(singles) - 1; i >= 0; i-- {
-				if singles[i].Route(path, "", true).Name != "" {
+			for i, single := range slices.Backward(singles) {
+				if single.Route(path, "", true).Name != "" {
 					want = patterns[i]
 				}
 			}

@@ -200,7 +200,7 @@ type Service struct {
 	scratch []byte
 }
 
-// Namespace, Name and Side tell which service it is.
+// Namespace is the namespace of the service.
 func (s *Service) Namespace() string { return s.id.namespace }
 
 // Name is the name of the service.

@@ -74,9 +74,9 @@ type node struct {
 func (s *shape) route(path string, proven bool) string {
 	at, depth := &s.root, 0
 	for path != "" {
-		segment := upTo(path[1:], '/')
+		segment := upTo(path[1:], "/")
 		path = path[1+len(segment):]
-		if segment = upTo(segment, ';'); segment == "" { // a parameter (";jsessionid=...") is no part of a segment
+		if segment = upTo(segment, ";"); segment == "" { // a parameter (";jsessionid=...") is no part of a segment
 			continue
 		}
 		next := (*node)(nil)

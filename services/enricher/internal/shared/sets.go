@@ -56,7 +56,7 @@ func (s *Sets) Away() error {
 
 // Add adds member to a set unless that has limit members already, and tells whether it is in the set now.
 func (s *Sets) Add(key, member string, limit int) (in bool, err error) {
-	err = s.ask(func(ctx context.Context) error {
+	err = s.ask(context.Background(), func(ctx context.Context) error {
 		in, err = s.store.SetAdd(ctx, s.prefix+key, member, limit, keptFor)
 		return err
 	})
@@ -65,7 +65,7 @@ func (s *Sets) Add(key, member string, limit int) (in bool, err error) {
 
 // Members returns the members of a set.
 func (s *Sets) Members(key string) (members []string, err error) {
-	err = s.ask(func(ctx context.Context) error {
+	err = s.ask(context.Background(), func(ctx context.Context) error {
 		members, err = s.store.SetMembers(ctx, s.prefix+key)
 		return err
 	})
@@ -73,8 +73,8 @@ func (s *Sets) Members(key string) (members []string, err error) {
 }
 
 // State returns what is another one when the store has lost what it had.
-func (s *Sets) State() (state string, err error) {
-	err = s.ask(func(ctx context.Context) error {
+func (s *Sets) State(ctx context.Context) (state string, err error) {
+	err = s.ask(ctx, func(ctx context.Context) error {
 		value, ok, err := s.store.Get(ctx, s.prefix+stateKey)
 		if err != nil || ok {
 			state = string(value)
@@ -93,13 +93,16 @@ func (s *Sets) State() (state string, err error) {
 }
 
 // ask makes a call, unless the store is away; then one a while is made to see whether it still is.
-func (s *Sets) ask(call func(ctx context.Context) error) error {
+func (s *Sets) ask(ctx context.Context, call func(ctx context.Context) error) error {
 	if !s.there() {
 		return errAway
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := call(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return err // we have hung up
+	}
 	if err != nil {
 		s.retry.Store(time.Now().Add(retryEvery).UnixNano())
 		s.away.Store(&err)

@@ -37,14 +37,14 @@ func TestStoreGoesAndComesBack(t *testing.T) {
 		return err == nil && in
 	})
 	redistest.Eventually(t, "both are in the same state", func() bool {
-		mine, err := a.State()
-		theirs, theirErr := b.State()
+		mine, err := a.State(t.Context())
+		theirs, theirErr := b.State(t.Context())
 		in, addErr := b.Add("k", "other", 1)
 		members, membersErr := b.Members("k")
 		return err == nil && theirErr == nil && addErr == nil && membersErr == nil &&
 			mine == theirs && mine != "" && !in && fmt.Sprint(members) == "[m]"
 	})
-	before, err := a.State()
+	before, err := a.State(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestStoreGoesAndComesBack(t *testing.T) {
 
 	server.Start(t)
 	redistest.Eventually(t, "the store is back in another state", func() bool {
-		state, err := a.State()
+		state, err := a.State(t.Context())
 		return err == nil && state != before && a.Away() == nil
 	})
 }
