@@ -33,6 +33,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/kube"
 	"github.com/busbar/busbar/services/enricher/internal/kube/watch"
 	"github.com/busbar/busbar/services/enricher/internal/learned"
+	"github.com/busbar/busbar/services/enricher/internal/note"
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
@@ -171,12 +172,13 @@ func newEnricher(cfg Config) *enricher {
 	registerRoutes(e.Bus.Metrics, e.learned)
 	names := ident.NewBook(e.cluster, ident.Producer{Name: "busbar", Version: run.Version()}, otlp.Resource)
 	parties := who.New(e.cluster)
+	notes := note.NewBook(e.Log, e.metrics.annotations.Inc)
 	series := budget.New(nil)
 	plain, _ := signals.NewBook(nil)
 	e.signals.Store(plain)
 	e.encoders.New = func() any {
 		encoder := otlp.NewEncoder(e.routes, e.peers, names)
-		encoder.Who, encoder.Budget, encoder.Signals = parties, series, &e.signals
+		encoder.Who, encoder.Budget, encoder.Signals, encoder.Notes = parties, series, &e.signals, notes
 		return encoder
 	}
 	e.usage = usage.Encoder{By: names.By, Identify: func(o *eventv1.Origin, p *eventv1.Process) ident.Identity {

@@ -73,6 +73,7 @@ require (
 
 require (
 	github.com/go-logr/logr v1.4.3
+	github.com/open-telemetry/opentelemetry-collector-contrib/pkg/sampling v0.161.0
 	go.opentelemetry.io/collector/pdata v1.67.0
 	google.golang.org/protobuf v1.36.12
 	k8s.io/api v0.35.3

@@ -23,6 +23,7 @@ type metrics struct {
 	left                     prometheus.Counter
 	overflow, cut            prometheus.Counter
 	malformed, gaps, store   prometheus.Counter
+	annotations              prometheus.Counter
 	drops                    *metric.Drops
 
 	mu      sync.Mutex
@@ -44,8 +45,9 @@ func newMetrics(reg prometheus.Registerer, ledger *origin.Ledger, cluster *kube.
 		points: counter("enricher_data_points_total", "Data points that were made of them."),
 		overflow: counter("enricher_overflow_exchanges_total",
 			"Exchanges that metrics count under otel.metric.overflow, without other attributes, because their service has too many series."),
-		cut:       counter("enricher_cut_spans_total", "Spans of which a text was cut to the length that Telemetry allows."),
-		malformed: counter("enricher_malformed_attributes_total", "Processes, once per batch, whose OTEL_RESOURCE_ATTRIBUTES cannot be read."),
+		cut:         counter("enricher_cut_spans_total", "Spans of which a text was cut to the length that Telemetry allows."),
+		malformed:   counter("enricher_malformed_attributes_total", "Processes, once per batch, whose OTEL_RESOURCE_ATTRIBUTES cannot be read."),
+		annotations: counter("enricher_malformed_annotations_total", "Pods, at each change, of which an annotation was left out because it is malformed."),
 		gaps: counter("gap_batches_total",
 			"Batches of probes that never came. Counted while this is the only enricher, after 64 later ones have come."),
 		store:   counter("enricher_store_errors_total", "Calls that the store of the peers did not answer."),

@@ -5,9 +5,15 @@
 package note
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/sampling"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/busbar/busbar/services/enricher/internal/route"
 )
 
 // The annotations.
@@ -31,25 +37,76 @@ func OptsOut(annotations map[string]string) (bool, error) {
 	return !observe, nil
 }
 
-// Ratio returns the share of traces whose spans are kept; 1 without the annotation.
-func Ratio(annotations map[string]string) (float64, error) {
+// Notes are what the annotations of a pod ask for, besides whether it is observed. Nil asks for nothing. They never change.
+type Notes struct {
+	own       *route.Own // its routes; nil for none
+	State     string     // tracestate of spans that are kept; empty when all are
+	threshold sampling.Threshold
+}
+
+// Read returns what annotations ask for, nil for nothing. The error says what is wrong with each that is malformed.
+func Read(annotations map[string]string) (*Notes, error) {
+	_, observe := OptsOut(annotations)
+	n := new(Notes)
+	sample := n.sample(annotations)
+	patterns, routes := compile(annotations, Routes)
+	ignored, ignore := compile(annotations, IgnoreRoutes)
+	if len(patterns)+len(ignored) > 0 {
+		n.own = route.NewOwn(patterns, ignored)
+	}
+	if n.own == nil && n.State == "" {
+		n = nil
+	}
+	return n, errors.Join(observe, sample, routes, ignore)
+}
+
+// sample reads the share of traces that keep their spans.
+func (n *Notes) sample(annotations map[string]string) error {
 	text, ok := annotations[Sample]
 	if !ok {
-		return 1, nil
+		return nil
 	}
 	ratio, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	if err != nil || !(ratio >= 0 && ratio <= 1) { // NaN is neither
-		return 1, fmt.Errorf("annotation %s: want a share between 0 and 1, got %.100q", Sample, text)
+		return fmt.Errorf("annotation %s: want a share between 0 and 1, got %.100q", Sample, text)
 	}
-	return ratio, nil
+	if ratio == 1 {
+		return nil
+	}
+	if n.threshold, err = sampling.ProbabilityToThreshold(ratio); err != nil {
+		n.threshold = sampling.NeverSampleThreshold // too small for 56 bits, or 0
+	}
+	n.State = "ot=th:" + n.threshold.TValue()
+	return nil
 }
 
-// Patterns returns the patterns that an annotation lists, without those that are empty.
-func Patterns(annotations map[string]string, name string) (patterns []string) {
-	for p := range strings.SplitSeq(annotations[name], ",") {
-		if p = strings.TrimSpace(p); p != "" {
-			patterns = append(patterns, p)
-		}
+// Keeps tells whether the spans of a trace are kept. All spans of a trace share a fate, in whatever pod they are and wherever else it is
+// sampled in the same way: what decides are the last 56 bits of its id.
+func (n *Notes) Keeps(trace []byte) bool {
+	return n == nil || n.State == "" || len(trace) == 16 && n.threshold.ShouldSample(sampling.TraceIDToRandomness(pcommon.TraceID(trace)))
+}
+
+// Routes returns the routes of the pod; nil for none.
+func (n *Notes) Routes() *route.Own {
+	if n == nil {
+		return nil
 	}
-	return patterns
+	return n.own
+}
+
+// compile reads the patterns that an annotation lists, without those that are none.
+func compile(annotations map[string]string, name string) (patterns []route.Pattern, err error) {
+	var errs []error
+	for text := range strings.SplitSeq(annotations[name], ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		p, err := route.Compile(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("annotation %s: pattern %.100q: %w", name, text, err))
+			continue
+		}
+		patterns = append(patterns, p)
+	}
+	return patterns, errors.Join(errs...)
 }

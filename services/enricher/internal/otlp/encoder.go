@@ -25,6 +25,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/budget"
 	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/kube"
+	"github.com/busbar/busbar/services/enricher/internal/note"
 	"github.com/busbar/busbar/services/enricher/internal/peer"
 	"github.com/busbar/busbar/services/enricher/internal/route"
 	"github.com/busbar/busbar/services/enricher/internal/signals"
@@ -66,6 +67,7 @@ type Encoder struct {
 	Peers   *peer.Peers
 	Names   *ident.Book
 	Who     *who.Book
+	Notes   *note.Book // what pods ask for; nil: they are not asked
 	Budget  *budget.Budget
 	Signals *atomic.Pointer[signals.Book] // may change at any time, which counts from the next batch on
 
@@ -118,6 +120,7 @@ func NewEncoder(routes *route.Routes, peers *peer.Peers, names *ident.Book) *Enc
 type process struct {
 	*description
 	known   *ident.Known
+	notes   *note.Notes
 	twin    *process // that the same resource describes and came first, or the process itself
 	group   *group
 	yield   eventv1.Yield
@@ -194,6 +197,7 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, groups map[[2]strin
 		groups[names] = p.group
 		e.groups = append(e.groups, p.group)
 	}
+	p.notes = e.Notes.Of(id.Pod)
 	p.known, p.yield, p.description = id, raw.GetYield(), e.describe(id, p.group.settings)
 	if p.twin = p.group.twin(p); p.twin != p {
 		return
@@ -270,8 +274,17 @@ func (e *Encoder) add(p *process, x *exchange, origin *eventv1.Origin, index int
 	x.route = r.Name
 	spans := p.yield == eventv1.Yield_YIELD_UNSPECIFIED && !r.NoSpan
 	metrics := p.yield != eventv1.Yield_YIELD_ALL && !r.NoMetric && x.secret == nil
-	if !spans && !metrics {
+	sampled := spans && !keeps(p.notes, x, origin, index)
+	switch {
+	case sampled:
+		spans = false
+		e.result.Lost[LossSampled]++
+	case !spans && metrics:
+		e.result.Left++
+	case !spans:
 		e.result.Lost[lossOf(r)]++
+	}
+	if !spans && !metrics {
 		return
 	}
 	if p.block == nil {
@@ -283,12 +296,20 @@ func (e *Encoder) add(p *process, x *exchange, origin *eventv1.Origin, index int
 	if spans {
 		ids := e.addSpans(b, x, origin, index)
 		shown = &ids
-	} else {
-		e.result.Left++
 	}
 	if metrics {
 		e.count(b, x, shown)
 	}
+}
+
+// keeps tells whether an exchange that could have a span has one, and gives it its tracestate.
+func keeps(n *note.Notes, x *exchange, origin *eventv1.Origin, index int) bool {
+	if n == nil || n.State == "" {
+		return true
+	}
+	x.state = n.State
+	trace, _, _ := x.ids(origin, index)
+	return n.Keeps(trace)
 }
 
 // lossOf says why an exchange is left out that leaves neither span nor metric.
@@ -307,6 +328,8 @@ func (e *Encoder) route(p *process, x *exchange) route.Route {
 	routes := p.server
 	if x.side == route.Client {
 		routes = p.client
+	} else if r, ok := p.notes.Routes().Route(x.path); ok {
+		return r
 	}
 	return routes.Route(x.path, x.chosen, x.proven())
 }

@@ -25,6 +25,7 @@ const (
 	LossTime     = "time"     // it began at no time that can be written down
 	LossProtocol = "protocol" // a protocol of which this version knows nothing
 	LossIgnored  = "ignored"  // RouteRules say so
+	LossSampled  = "sampled"  // its pod asks for a share of spans only; metrics count it
 	LossSDK      = "sdk"      // left to the telemetry SDK inside the process, which Instrumentation asks for
 )
 
@@ -47,6 +48,7 @@ type exchange struct {
 	status uint32 // 100 to 999, or 0 for none
 	chosen string // route, if the framework of the program was seen to choose it
 	route  string
+	state  string // tracestate of its span
 
 	// The request arrived at start and was read from begin on; nanoseconds since the epoch.
 	start, begin, end uint64

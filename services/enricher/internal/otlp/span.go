@@ -16,6 +16,7 @@ import (
 const (
 	spanTraceID    = tag(1<<3 | wireBytes)
 	spanSpanID     = tag(2<<3 | wireBytes)
+	spanTraceState = tag(3<<3 | wireBytes)
 	spanParentID   = tag(4<<3 | wireBytes)
 	spanName       = tag(5<<3 | wireBytes)
 	spanKind       = tag(6<<3 | wireVarint)
@@ -41,8 +42,11 @@ const (
 // leastQueue is the wait from which on the time in the queue has a span of its own, nanoseconds.
 const leastQueue = 1e6
 
-// spanIDs say where a span is in its trace. parent is nil for a root.
-type spanIDs struct{ trace, span, parent []byte }
+// spanIDs say where a span is in its trace, and of how many it stands for others. parent is nil for a root.
+type spanIDs struct {
+	trace, span, parent []byte
+	state               string // tracestate
+}
 
 // addSpans adds the span of an exchange to a block. If the request waited, two spans below it tell apart how long, and how long
 // it was worked on. The work then has the id that the probe gave to the exchange, for what the process sent meanwhile belongs to it.
@@ -55,19 +59,20 @@ func (e *Encoder) addSpans(b *block, x *exchange, origin *eventv1.Origin, index 
 		x = &short
 	}
 	ids.trace, ids.span, ids.parent = x.ids(origin, index)
+	ids.state = x.state
 	if x.begin-x.start < leastQueue {
 		e.span = e.appendSpan(e.span[:0], x, ids)
 		b.add(e.span)
 		return ids
 	}
 	whole, queue := derived(ids, "request"), derived(ids, "in queue")
-	outer := spanIDs{ids.trace, whole[:], ids.parent}
+	outer := spanIDs{ids.trace, whole[:], ids.parent, ids.state}
 	e.span = e.appendSpan(e.span[:0], x, outer)
 	b.add(e.span)
 	flags := x.flags(false) | flagsOfParent
-	e.span = appendInner(e.span[:0], "in queue", x.start, x.begin, spanIDs{ids.trace, queue[:], whole[:]}, flags)
+	e.span = appendInner(e.span[:0], "in queue", x.start, x.begin, spanIDs{ids.trace, queue[:], whole[:], ids.state}, flags)
 	b.add(e.span)
-	e.span = appendInner(e.span[:0], "processing", x.begin, x.end, spanIDs{ids.trace, ids.span, whole[:]}, flags)
+	e.span = appendInner(e.span[:0], "processing", x.begin, x.end, spanIDs{ids.trace, ids.span, whole[:], ids.state}, flags)
 	b.add(e.span)
 	return outer
 }
@@ -122,6 +127,9 @@ func (e *Encoder) appendSpan(b []byte, x *exchange, ids spanIDs) []byte {
 func appendIDs(b []byte, ids spanIDs) []byte {
 	b = appendField(b, spanTraceID, ids.trace)
 	b = appendField(b, spanSpanID, ids.span)
+	if ids.state != "" {
+		b = appendField(b, spanTraceState, ids.state)
+	}
 	if ids.parent != nil {
 		b = appendField(b, spanParentID, ids.parent)
 	}
