@@ -129,6 +129,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	if e.watcher != nil {
 		group.Add("kube", e.watchCluster)
+		group.Add("selections", e.selectContainers)
 	}
 	group.Add("batches", e.consume)
 	group.Add("heartbeat", e.beat)
@@ -138,24 +139,25 @@ func Run(ctx context.Context, cfg Config) error {
 
 type enricher struct {
 	Config
-	bus      *bus.Bus
-	metrics  *metrics
-	ledger   *origin.Ledger
-	routes   *route.Routes
-	signals  atomic.Pointer[signals.Book]
-	peers    *peer.Peers
-	sets     *shared.Sets // nil without a store
-	encoders sync.Pool    // of *otlp.Encoder, one for each worker at work
-	usage    usage.Encoder
-	cluster  *kube.Directory
-	watcher  *watch.Watcher // nil when this one may not
-	waiting  *kube.Waiting
-	known    chan struct{} // closed when all that the bus has about the cluster has been read
-	learned  *learned.Keeper
-	recalled chan struct{} // closed when all that the bus has about routes has been read
-	ready    chan struct{} // closed when the resources are in force
-	start    sync.Once     // closes it
-	refusal  config.Refusal
+	bus        *bus.Bus
+	metrics    *metrics
+	ledger     *origin.Ledger
+	routes     *route.Routes
+	signals    atomic.Pointer[signals.Book]
+	peers      *peer.Peers
+	sets       *shared.Sets // nil without a store
+	encoders   sync.Pool    // of *otlp.Encoder, one for each worker at work
+	usage      usage.Encoder
+	cluster    *kube.Directory
+	watcher    *watch.Watcher // nil when this one may not
+	selections *pick.Publisher
+	waiting    *kube.Waiting
+	known      chan struct{} // closed when all that the bus has about the cluster has been read
+	learned    *learned.Keeper
+	recalled   chan struct{} // closed when all that the bus has about routes has been read
+	ready      chan struct{} // closed when the resources are in force
+	start      sync.Once     // closes it
+	refusal    config.Refusal
 }
 
 func newEnricher(cfg Config) *enricher {
@@ -181,25 +183,30 @@ func newEnricher(cfg Config) *enricher {
 		encoder.Who, encoder.Budget, encoder.Signals, encoder.Notes = parties, series, &e.signals, notes
 		return encoder
 	}
+	e.selections = pick.NewPublisher()
+	registerSelections(e.Bus.Metrics, e.selections)
 	e.usage = usage.Encoder{By: names.By, Identify: func(o *eventv1.Origin, p *eventv1.Process) ident.Identity {
 		return names.Machine(o).Of(p).Identity
 	}}
 	return e
 }
 
-// watch keeps RouteRules and Telemetry in force.
+// watch keeps RouteRules, Telemetry and the Kubernetes selectors of Instrumentation in force.
 func (e *enricher) watch(ctx context.Context) error {
 	var routes *route.Book // passed from check to apply, which follows it
 	var made *signals.Book
+	var selectors *pick.Selectors
 	check := func(set *config.Set) config.Faults {
-		var faults, more config.Faults
+		var faults, more, others config.Faults
 		routes, faults = book(set)
 		made, more = telemetry(set)
-		return append(faults, more...)
+		selectors, others = pick.Compile(set)
+		return slices.Concat(faults, more, others)
 	}
 	apply := func(*config.Set) {
 		e.routes.Use(routes)
 		e.signals.Store(made)
+		e.selections.Use(selectors)
 		e.start.Do(func() { close(e.ready) })
 	}
 	w := config.Watcher{Paths: e.Paths, Kinds: configv1.Kinds(), Check: check, Apply: apply, Log: e.Log, Metrics: e.Bus.Metrics, Refusal: &e.refusal}

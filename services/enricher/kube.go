@@ -61,5 +61,25 @@ func (e *enricher) watchCluster(ctx context.Context) error {
 	return e.watcher.Run(ctx)
 }
 
+// selectContainers tells probes which containers Instrumentation means, while this enricher is the one that watches.
+func (e *enricher) selectContainers(ctx context.Context) error {
+	for _, first := range []chan struct{}{e.ready, e.known} {
+		select {
+		case <-first:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	p := e.selections
+	p.Bus, p.Root, p.Cluster, p.Source, p.Log, p.May = e.bus, e.Root, e.cluster, Service, e.Log, e.watches
+	return p.Run(ctx)
+}
+
+// watches tells whether this enricher is the one that watches, and has told all that there is.
+func (e *enricher) watches() bool {
+	at := e.cluster.Lease()
+	return at.Watcher != nil && at.GetInstance() == e.Instance && at.GetComplete()
+}
+
 // clusterKnown tells whether somebody tells about a cluster, so that containers of a kubelet are worth waiting for.
 func (e *enricher) clusterKnown() bool { return e.watcher != nil || e.cluster.Lease().Watcher != nil }

@@ -14,6 +14,7 @@ import (
 	"github.com/busbar/busbar/services/enricher/internal/learned"
 	"github.com/busbar/busbar/services/enricher/internal/origin"
 	"github.com/busbar/busbar/services/enricher/internal/otlp"
+	"github.com/busbar/busbar/services/enricher/internal/pick"
 )
 
 // metrics are what an enricher tells of itself. Each exchange is dropped, or left, or has a span, and two more below it if it
@@ -67,6 +68,17 @@ func registerRoutes(reg prometheus.Registerer, k *learned.Keeper) {
 	metric.Register(reg, prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "busbar_enricher_coarse_routes_total", Help: "Exchanges with a route less precise than RouteRules ask for, because their service has too many.",
 	}, func() float64 { return float64(k.Routes.Coarse()) }))
+}
+
+// registerSelections shows what probes are told.
+func registerSelections(reg prometheus.Registerer, p *pick.Publisher) {
+	gauge := func(name, help string, value func(pick.Stats) int) {
+		metric.Register(reg, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "busbar_enricher_" + name, Help: help},
+			func() float64 { return float64(value(p.Stats())) }))
+	}
+	gauge("selections", "Nodes whose containers are told to their probes; 0 while another enricher watches.", func(s pick.Stats) int { return s.Nodes })
+	gauge("selected_containers", "Containers that a Kubernetes selector matches.", func(s pick.Stats) int { return s.Selected })
+	gauge("opted_out_containers", "Containers whose pods ask not to be observed.", func(s pick.Stats) int { return s.OptedOut })
 }
 
 // count counts a batch that has been enriched and stored.
