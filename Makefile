@@ -120,6 +120,10 @@ bench-kernels: ## Compare the tiers on other kernels, in emulated machines, and 
 bench-pipeline: ## Measure what a span costs, against the Collector's own components, and write docs/speed.md (6 minutes on a quiet machine)
 	go run ./test/speed -out docs/speed.md
 
+.PHONY: bench-enricher
+bench-enricher: ## Measure what an exchange costs the enricher, and write docs/speed-enricher.md (2 minutes on a quiet machine)
+	go run ./services/enricher/internal/bench -out docs/speed-enricher.md
+
 .PHONY: faults
 faults: ## Kill and trouble everything under load, and write docs/reliability.md (ROUNDS=20 of each kill, BACKEND_GONE=2m); 20 minutes
 	hack/deps test

@@ -32,7 +32,8 @@ func (e *enricher) enrich(ctx context.Context, d *bus.Delivery) error {
 
 // enrichExchanges makes spans and metrics of a batch of exchanges and stores them.
 func (e *enricher) enrichExchanges(ctx context.Context, d *bus.Delivery) error {
-	batch := new(eventv1.ExchangeBatch)
+	batch := eventv1.ExchangeBatchFromVTPool()
+	defer release(batch)
 	if err := read(d, subject.SchemaExchanges, batch); err != nil {
 		return err
 	}
@@ -48,6 +49,14 @@ func (e *enricher) enrichExchanges(ctx context.Context, d *bus.Delivery) error {
 	e.metrics.count(len(batch.GetExchanges()), result)
 	e.encoders.Put(encoder)
 	return nil
+}
+
+// release lets a batch be used again, of which nothing may be in use any more. One that is much larger than those of probes goes.
+func release(batch *eventv1.ExchangeBatch) {
+	const most = 8192 // exchanges
+	if len(batch.GetExchanges()) <= most {
+		batch.ReturnToVTPool()
+	}
 }
 
 // enrichProcesses makes metrics of what processes use and stores them. What became of processes is for others.

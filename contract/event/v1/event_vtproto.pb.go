@@ -10,6 +10,7 @@ import (
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	io "io"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -1192,6 +1193,111 @@ func (m *Encrypted) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+var vtprotoPool_ExchangeBatch = sync.Pool{
+	New: func() interface{} {
+		return &ExchangeBatch{}
+	},
+}
+
+func (m *ExchangeBatch) ResetVT() {
+	if m != nil {
+		for _, mm := range m.Processes {
+			mm.Reset()
+		}
+		f0 := m.Processes[:0]
+		f1 := m.Addresses[:0]
+		for _, mm := range m.Exchanges {
+			mm.ResetVT()
+		}
+		f2 := m.Exchanges[:0]
+		m.Reset()
+		m.Processes = f0
+		m.Addresses = f1
+		m.Exchanges = f2
+	}
+}
+func (m *ExchangeBatch) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_ExchangeBatch.Put(m)
+	}
+}
+func ExchangeBatchFromVTPool() *ExchangeBatch {
+	return vtprotoPool_ExchangeBatch.Get().(*ExchangeBatch)
+}
+
+var vtprotoPool_Exchange = sync.Pool{
+	New: func() interface{} {
+		return &Exchange{}
+	},
+}
+
+func (m *Exchange) ResetVT() {
+	if m != nil {
+		f0 := m.TraceId[:0]
+		f1 := m.SpanId[:0]
+		f2 := m.ParentSpanId[:0]
+		m.WireKey.ReturnToVTPool()
+		if oneof, ok := m.Protocol.(*Exchange_Http); ok {
+			oneof.Http.ReturnToVTPool()
+		}
+		m.Reset()
+		m.TraceId = f0
+		m.SpanId = f1
+		m.ParentSpanId = f2
+	}
+}
+func (m *Exchange) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_Exchange.Put(m)
+	}
+}
+func ExchangeFromVTPool() *Exchange {
+	return vtprotoPool_Exchange.Get().(*Exchange)
+}
+
+var vtprotoPool_WireKey = sync.Pool{
+	New: func() interface{} {
+		return &WireKey{}
+	},
+}
+
+func (m *WireKey) ResetVT() {
+	if m != nil {
+		m.Reset()
+	}
+}
+func (m *WireKey) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_WireKey.Put(m)
+	}
+}
+func WireKeyFromVTPool() *WireKey {
+	return vtprotoPool_WireKey.Get().(*WireKey)
+}
+
+var vtprotoPool_Http = sync.Pool{
+	New: func() interface{} {
+		return &Http{}
+	},
+}
+
+func (m *Http) ResetVT() {
+	if m != nil {
+		m.Reset()
+	}
+}
+func (m *Http) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_Http.Put(m)
+	}
+}
+func HttpFromVTPool() *Http {
+	return vtprotoPool_Http.Get().(*Http)
+}
 func (m *ExchangeBatch) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -1795,7 +1901,14 @@ func (m *ExchangeBatch) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Processes = append(m.Processes, &Process{})
+			if len(m.Processes) == cap(m.Processes) {
+				m.Processes = append(m.Processes, &Process{})
+			} else {
+				m.Processes = m.Processes[:len(m.Processes)+1]
+				if m.Processes[len(m.Processes)-1] == nil {
+					m.Processes[len(m.Processes)-1] = &Process{}
+				}
+			}
 			if err := m.Processes[len(m.Processes)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -1861,7 +1974,14 @@ func (m *ExchangeBatch) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Exchanges = append(m.Exchanges, &Exchange{})
+			if len(m.Exchanges) == cap(m.Exchanges) {
+				m.Exchanges = append(m.Exchanges, &Exchange{})
+			} else {
+				m.Exchanges = m.Exchanges[:len(m.Exchanges)+1]
+				if m.Exchanges[len(m.Exchanges)-1] == nil {
+					m.Exchanges[len(m.Exchanges)-1] = &Exchange{}
+				}
+			}
 			if err := m.Exchanges[len(m.Exchanges)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -4330,7 +4450,7 @@ func (m *Exchange) UnmarshalVT(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			if m.WireKey == nil {
-				m.WireKey = &WireKey{}
+				m.WireKey = WireKeyFromVTPool()
 			}
 			if err := m.WireKey.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
@@ -4478,7 +4598,7 @@ func (m *Exchange) UnmarshalVT(dAtA []byte) error {
 					return err
 				}
 			} else {
-				v := &Http{}
+				v := HttpFromVTPool()
 				if err := v.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 					return err
 				}
@@ -5114,7 +5234,14 @@ func (m *ExchangeBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Processes = append(m.Processes, &Process{})
+			if len(m.Processes) == cap(m.Processes) {
+				m.Processes = append(m.Processes, &Process{})
+			} else {
+				m.Processes = m.Processes[:len(m.Processes)+1]
+				if m.Processes[len(m.Processes)-1] == nil {
+					m.Processes[len(m.Processes)-1] = &Process{}
+				}
+			}
 			if err := m.Processes[len(m.Processes)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -5179,7 +5306,14 @@ func (m *ExchangeBatch) UnmarshalVTUnsafe(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Exchanges = append(m.Exchanges, &Exchange{})
+			if len(m.Exchanges) == cap(m.Exchanges) {
+				m.Exchanges = append(m.Exchanges, &Exchange{})
+			} else {
+				m.Exchanges = m.Exchanges[:len(m.Exchanges)+1]
+				if m.Exchanges[len(m.Exchanges)-1] == nil {
+					m.Exchanges[len(m.Exchanges)-1] = &Exchange{}
+				}
+			}
 			if err := m.Exchanges[len(m.Exchanges)-1].UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -7735,7 +7869,7 @@ func (m *Exchange) UnmarshalVTUnsafe(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			if m.WireKey == nil {
-				m.WireKey = &WireKey{}
+				m.WireKey = WireKeyFromVTPool()
 			}
 			if err := m.WireKey.UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 				return err
@@ -7887,7 +8021,7 @@ func (m *Exchange) UnmarshalVTUnsafe(dAtA []byte) error {
 					return err
 				}
 			} else {
-				v := &Http{}
+				v := HttpFromVTPool()
 				if err := v.UnmarshalVTUnsafe(dAtA[iNdEx:postIndex]); err != nil {
 					return err
 				}

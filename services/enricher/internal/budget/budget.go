@@ -13,6 +13,7 @@
 package budget
 
 import (
+	"hash/maphash"
 	"strings"
 	"sync"
 	"time"
@@ -25,14 +26,20 @@ const (
 
 // Budget remembers the series of every service. It is safe for concurrent use.
 type Budget struct {
+	Seed maphash.Seed // for the hashes of series, which all who share the budget must make alike
+
 	now func() time.Time
 
 	mu       sync.Mutex
-	services map[string]*account
+	services map[string]*Account
 }
 
-// account is the series of a service by their hashes: those of this window, and those of the one before that have not come again.
-type account struct {
+// Account is the series of a service by their hashes: those of this window, and those of the one before that have not come again. It
+// is safe for concurrent use.
+type Account struct {
+	now func() time.Time
+
+	mu             sync.Mutex
 	began          time.Time
 	current, older map[uint64]bool // the value tells whether a request succeeded
 	unproven       int             // of both
@@ -43,12 +50,11 @@ func New(now func() time.Time) *Budget {
 	if now == nil {
 		now = time.Now
 	}
-	return &Budget{now: now, services: map[string]*account{}}
+	return &Budget{Seed: maphash.MakeSeed(), now: now, services: map[string]*Account{}}
 }
 
-// Admit tells whether a service may count under a series, of which it may have limit at a time. Proven says that a request of it was
-// answered with success.
-func (b *Budget) Admit(service string, series uint64, proven bool, limit int) bool {
+// Of returns the account of a service.
+func (b *Budget) Of(service string) *Account {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.services[service]
@@ -56,18 +62,26 @@ func (b *Budget) Admit(service string, series uint64, proven bool, limit int) bo
 		if len(b.services) == maxServices {
 			clear(b.services)
 		}
-		a = &account{began: b.now(), current: map[uint64]bool{}}
+		a = &Account{now: b.now, began: b.now(), current: map[uint64]bool{}}
 		b.services[strings.Clone(service)] = a
 	}
+	return a
+}
+
+// Admit tells whether the service may count under a series, of which it may have limit at a time. Proven says that a request of it was
+// answered with success.
+func (a *Account) Admit(series uint64, proven bool, limit int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if known, ok := a.current[series]; ok && (known || !proven) {
 		return true
 	}
-	a.turn(b.now())
+	a.turn(a.now())
 	return a.admit(series, proven, limit)
 }
 
 // turn begins a new window when it is time.
-func (a *account) turn(now time.Time) {
+func (a *Account) turn(now time.Time) {
 	if now.Sub(a.began) < window {
 		return
 	}
@@ -81,7 +95,7 @@ func (a *account) turn(now time.Time) {
 }
 
 // admit takes in a series that is not of this window, or was not proven.
-func (a *account) admit(series uint64, proven bool, limit int) bool {
+func (a *Account) admit(series uint64, proven bool, limit int) bool {
 	known, ok := a.current[series]
 	if !ok {
 		known, ok = a.older[series]

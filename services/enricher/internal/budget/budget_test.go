@@ -14,7 +14,9 @@ func TestAdmit(t *testing.T) {
 	t.Parallel()
 	const limit = 10
 	b := budget.New(nil)
-	admit := func(service string, series uint64, proven bool) bool { return b.Admit(service, series, proven, limit) }
+	admit := func(service string, series uint64, proven bool) bool {
+		return b.Of(service).Admit(series, proven, limit)
+	}
 	for i := range uint64(20) {
 		if got, want := admit("shop", i, false), i < limit/2; got != want {
 			t.Errorf("unproven series %d is admitted: %v", i, got)
@@ -47,14 +49,14 @@ func TestWindows(t *testing.T) {
 	flood, newcomer := uint64(1000), false
 	for window := range 50 {
 		for i := range uint64(4) {
-			if !b.Admit("shop", i, true, limit) {
+			if !b.Of("shop").Admit(i, true, limit) {
 				t.Fatalf("window %d: series %d has lost its place", window, i)
 			}
 		}
 		admitted := 0
 		for range 100 {
 			flood++
-			if b.Admit("shop", flood, flood%2 == 0, limit) {
+			if b.Of("shop").Admit(flood, flood%2 == 0, limit) {
 				admitted++
 			}
 		}
@@ -73,18 +75,18 @@ func TestManyServices(t *testing.T) {
 	t.Parallel()
 	b := budget.New(nil)
 	for i := range 10_000 {
-		if !b.Admit(fmt.Sprint("service ", i), 1, false, 10) {
+		if !b.Of(fmt.Sprint("service ", i)).Admit(1, false, 10) {
 			t.Fatalf("service %d has no budget", i)
 		}
 	}
 }
 
 func BenchmarkAdmit(b *testing.B) {
-	budget := budget.New(nil)
+	account := budget.New(nil).Of("eu/shop")
 	b.ReportAllocs()
 	i := uint64(0)
 	for b.Loop() {
 		i++
-		budget.Admit("eu/shop", i%500, true, 2000)
+		account.Admit(i%500, true, 2000)
 	}
 }

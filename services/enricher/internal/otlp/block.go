@@ -11,22 +11,24 @@ import (
 // block is what one process adds to the messages of a chunk.
 type block struct {
 	process     *process
-	spans       []byte // encoded Spans, each a field of ScopeSpans
-	count       int    // of them
-	cells       map[key]*cell
-	order       []*cell // in which they were made
-	first, last uint64  // ends of exchanges, nanoseconds since the epoch
+	spans       []byte           // encoded Spans, each a field of ScopeSpans
+	count       int              // of them
+	cells       map[uint64]*cell // by the hashes of their keys
+	aliases     map[key]*cell    // cells of other keys, that count under them
+	order       []*cell          // in which they were made
+	first, last uint64           // ends of exchanges, nanoseconds since the epoch
 }
 
 // newBlock returns an empty block, one used before if there is one.
 func (e *Encoder) newBlock(p *process) *block {
 	if e.used == len(e.blocks) {
-		e.blocks = append(e.blocks, &block{cells: map[key]*cell{}})
+		e.blocks = append(e.blocks, &block{cells: map[uint64]*cell{}, aliases: map[key]*cell{}})
 	}
 	b := e.blocks[e.used]
 	e.used++
 	clear(b.cells)
-	*b = block{process: p, spans: b.spans[:0], cells: b.cells, order: b.order[:0], first: math.MaxUint64}
+	clear(b.aliases)
+	*b = block{process: p, spans: b.spans[:0], cells: b.cells, aliases: b.aliases, order: b.order[:0], first: math.MaxUint64}
 	return b
 }
 

@@ -45,11 +45,8 @@ type exemplar struct {
 	random uint64 // 56 bits, plus one: 0 is no exemplar
 }
 
-func newExemplar(ids spanIDs, x *exchange) exemplar {
-	out := exemplar{trace: [16]byte(ids.trace), span: [8]byte(ids.span), at: x.end, value: x.end - x.start}
-	out.random = binary.BigEndian.Uint64(out.trace[8:])<<8>>8 + 1
-	return out
-}
+// randomOf is what samplers take from a trace id.
+func randomOf(trace []byte) uint64 { return binary.BigEndian.Uint64(trace[8:])<<8>>8 + 1 }
 
 // otherAddress stands for the addresses that a service has too many of.
 const otherAddress = "other"
@@ -57,11 +54,9 @@ const otherAddress = "other"
 // count adds an exchange to the cell that it belongs to.
 func (e *Encoder) count(b *block, x *exchange, spans *spanIDs) {
 	settings := b.process.group.settings
-	k := e.key(x, settings)
-	c := b.cells[k]
-	if c == nil {
-		c = e.cellOf(b, k, x.proven())
-	}
+	var k key
+	k.fill(x, settings)
+	c := e.cellOf(b, &k, x)
 	if c.overflow {
 		e.result.Overflow++
 	}
@@ -76,15 +71,15 @@ func (e *Encoder) count(b *block, x *exchange, spans *spanIDs) {
 		c.response.add(x.responseBody, settings.Sizes, 1)
 	}
 	if spans != nil {
-		if candidate := newExemplar(*spans, x); candidate.random > c.exemplar.random {
-			c.exemplar = candidate
+		if random := randomOf(spans.trace); random > c.exemplar.random {
+			c.exemplar = exemplar{[16]byte(spans.trace), [8]byte(spans.span), x.end, x.end - x.start, random}
 		}
 	}
 }
 
-// key is that of the cell of an exchange.
-func (e *Encoder) key(x *exchange, s *signals.Settings) key {
-	k := key{method: x.method, route: x.route, address: x.measured(), side: x.side}
+// fill makes an empty key that of the cell of an exchange.
+func (k *key) fill(x *exchange, s *signals.Settings) {
+	k.method, k.route, k.address, k.side = x.method, x.route, x.measured(), x.side
 	if s.Requests {
 		k.port, k.status, k.tls = x.serverPort(), x.status, x.tls
 	}
@@ -103,39 +98,66 @@ func (e *Encoder) key(x *exchange, s *signals.Settings) key {
 	if s.Fault && x.failed() {
 		k.fault, _ = x.fault()
 	}
-	return k
 }
 
-// cellOf finds or makes the cell in which a new key of the block is counted.
-func (e *Encoder) cellOf(b *block, k key, proven bool) *cell {
-	g, counted := b.process.group, k
+// hash is nearly as good as the key itself, and quicker to look up.
+func (k *key) hash(seed maphash.Seed) uint64 {
+	h := uint64(k.port)<<32 | uint64(k.status)<<8
+	for i, set := range [...]bool{k.side == route.Client, k.tls, k.failed, k.overflow, k.peer.Known, k.peer.Observed} {
+		if set {
+			h |= 1 << i
+		}
+	}
+	for _, s := range [...]string{k.method, k.route, k.address, k.path, k.client, k.fault, k.peer.Name, k.peer.Namespace} {
+		h *= 0x9e3779b97f4a7c15 // odd, and without a pattern
+		if s != "" {
+			h ^= maphash.String(seed, s)
+		}
+	}
+	return h
+}
+
+// cellOf finds or makes the cell in which a key is counted.
+func (e *Encoder) cellOf(b *block, k *key, x *exchange) *cell {
+	hash := k.hash(e.Budget.Seed)
+	if c := b.cells[hash]; c != nil && c.key == *k {
+		return c
+	}
+	if c := b.aliases[*k]; c != nil {
+		return c
+	}
+	g, counted := b.process.group, *k
 	if !e.Peers.Admit(g.id, k.address, k.port) {
 		counted.address, counted.port = otherAddress, 0
 		if !k.peer.Known && k.side == route.Client {
 			counted.peer.Name = otherAddress
 		}
+		hash = counted.hash(e.Budget.Seed)
 	}
-	if !e.Budget.Admit(g.id, maphash.Comparable(e.seed, counted), proven, g.settings.MaxSeries) {
+	if !g.account.Admit(hash, x.proven(), g.settings.MaxSeries) {
 		counted = key{side: k.side, overflow: true}
+		hash = counted.hash(e.Budget.Seed)
 	}
-	c := b.cells[counted]
+	c := b.cells[hash]
 	if c == nil {
-		c = e.newCell(counted, g.settings)
-		b.cells[counted] = c
+		c = e.newCell(&counted, g.settings)
+		b.cells[hash] = c
 		b.order = append(b.order, c)
 	}
-	b.cells[k] = c
+	if c.key != *k { // it stands for others too
+		b.aliases[*k] = c
+	}
 	return c
 }
 
 // newCell returns an empty cell, one used before if there is one.
-func (e *Encoder) newCell(k key, s *signals.Settings) *cell {
+func (e *Encoder) newCell(k *key, s *signals.Settings) *cell {
 	if e.cellsUsed == len(e.cells) {
 		e.cells = append(e.cells, &cell{})
 	}
 	c := e.cells[e.cellsUsed]
 	e.cellsUsed++
-	c.key, c.failures, c.exemplar, c.view = k, 0, exemplar{}, false
+	c.key, c.failures, c.exemplar, c.view = *k, 0, exemplar{}, false
 	for _, d := range []*distribution{&c.duration, &c.request, &c.response} {
 		d.reset(s.Exponential)
 	}

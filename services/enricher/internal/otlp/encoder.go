@@ -12,7 +12,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"hash/maphash"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -100,14 +99,13 @@ type Encoder struct {
 
 	families []family
 	wanted   []*family // of the service at hand
-	seed     maphash.Seed
 }
 
 // NewEncoder returns an Encoder with settings and a budget of its own, which the caller may replace by those that he shares among
 // encoders.
 func NewEncoder(routes *route.Routes, peers *peer.Peers, names *ident.Book) *Encoder {
 	e := &Encoder{Routes: routes, Peers: peers, Names: names}
-	e.families, e.seed, e.descriptions = families(), maphash.MakeSeed(), map[described]*description{}
+	e.families, e.descriptions = families(), map[described]*description{}
 	e.parties, e.Who = map[end]party{}, who.New((*kube.Directory)(nil))
 	e.Budget, e.Signals = budget.New(nil), new(atomic.Pointer[signals.Book])
 	book, _ := signals.NewBook(nil)
@@ -138,6 +136,7 @@ type group struct {
 	namespace, name string
 	id              string // both
 	settings        *signals.Settings
+	account         *budget.Account
 	exchanges       []int      // indexes
 	shared          []*process // whose resource others may have too
 }
@@ -193,7 +192,7 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, groups map[[2]strin
 	names := [2]string{id.Namespace, id.Name}
 	if p.group = groups[names]; p.group == nil {
 		p.group = &group{namespace: id.Namespace, name: id.Name, id: id.Namespace + "/" + id.Name}
-		p.group.settings = e.book.For(id.Namespace, id.Name)
+		p.group.settings, p.group.account = e.book.For(id.Namespace, id.Name), e.Budget.Of(p.group.id)
 		groups[names] = p.group
 		e.groups = append(e.groups, p.group)
 	}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"math"
 	"slices"
 
 	"github.com/busbar/busbar/services/enricher/internal/signals"
@@ -128,7 +127,7 @@ func (e *Encoder) collect(v *view, from *block) {
 			e.series = append(e.series, series{e.attributes[start:len(e.attributes):len(e.attributes)], c})
 		}
 	}
-	slices.SortStableFunc(e.series, func(a, b series) int {
+	slices.SortFunc(e.series, func(a, b series) int {
 		return cmp.Or(cmp.Compare(a.cell.side, b.cell.side), bytes.Compare(a.attributes, b.attributes))
 	})
 	kept := e.series[:0]
@@ -139,7 +138,7 @@ func (e *Encoder) collect(v *view, from *block) {
 			continue
 		}
 		if merged := &kept[last]; !merged.cell.view {
-			view := e.newCell(merged.cell.key, from.process.group.settings)
+			view := e.newCell(&merged.cell.key, from.process.group.settings)
 			view.view = true
 			view.merge(merged.cell)
 			merged.cell = view
@@ -155,10 +154,10 @@ func (e *Encoder) appendValue(b []byte, in *instrument, s *series, settings *sig
 		b = appendFixed64(b, numberInt, in.sum(s.cell))
 		return appendAs(b, numberAttributes, s.attributes)
 	}
-	d, bounds := in.distribution(s.cell), settings.Sizes.Upper
+	d, bounds := in.distribution(s.cell), settings.Sizes
 	sum := float64(d.sum)
 	if in.seconds {
-		bounds, sum = settings.Durations.Upper, sum/1e9
+		bounds, sum = settings.Durations, sum/1e9
 	}
 	b = appendFixed64(b, histogramCount, d.count)
 	b = appendDouble(b, histogramSum, sum)
@@ -169,14 +168,11 @@ func (e *Encoder) appendValue(b []byte, in *instrument, s *series, settings *sig
 		}
 		return appendAs(b, exponentialAttributes, s.attributes)
 	}
-	b = appendHead(b, histogramBuckets, 8*(len(bounds)+1))
-	for _, n := range d.buckets[:len(bounds)+1] {
+	b = appendHead(b, histogramBuckets, 8+len(bounds.Packed))
+	for _, n := range d.buckets[:len(bounds.Upper)+1] {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
-	b = appendHead(b, histogramBounds, 8*len(bounds))
-	for _, bound := range bounds {
-		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(bound))
-	}
+	b = appendField(b, histogramBounds, bounds.Packed)
 	if in.seconds {
 		b = s.cell.exemplar.append(b, histogramExemplars)
 	}

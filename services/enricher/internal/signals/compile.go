@@ -4,6 +4,7 @@ package signals
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -127,8 +128,9 @@ func sizes(asked []float64, report reporter) *Bounds {
 
 // Bounds are the upper bounds of the buckets of a histogram; the last bucket has none.
 type Bounds struct {
-	Upper []float64 // in the unit of the metric
-	whole []uint64  // in that of what is measured: the largest value of the bucket
+	Upper  []float64 // in the unit of the metric
+	Packed []byte    // the same as OTLP has them
+	whole  []uint64  // in that of what is measured: the largest value of the bucket
 }
 
 func newBounds(path string, upper []float64, scale float64, limit int, report reporter) *Bounds {
@@ -142,6 +144,7 @@ func newBounds(path string, upper []float64, scale float64, limit int, report re
 			continue
 		}
 		b.whole = append(b.whole, uint64(math.Round(v*scale)))
+		b.Packed = binary.LittleEndian.AppendUint64(b.Packed, math.Float64bits(v))
 	}
 	return b
 }
