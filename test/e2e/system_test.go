@@ -24,14 +24,15 @@ var bin string
 
 // programs maps the name of each program that the tests run to its package.
 var programs = map[string]string{
-	"busbar":          "github.com/busbar/busbar/cmd/busbar",
-	"busbar-probe":    "github.com/busbar/busbar/services/probe/cmd/busbar-probe",
-	"busbar-enricher": "github.com/busbar/busbar/services/enricher/cmd/busbar-enricher",
-	"busbar-router":   "github.com/busbar/busbar/services/router/cmd/busbar-router",
-	"busbar-exporter": "github.com/busbar/busbar/services/exporter/cmd/busbar-exporter",
-	"goserver":        "github.com/busbar/busbar/test/e2e/goserver",
-	"goclient":        "github.com/busbar/busbar/test/e2e/goclient",
-	"nats-server":     "github.com/nats-io/nats-server/v2",
+	"busbar":             "github.com/busbar/busbar/cmd/busbar",
+	"busbar-probe":       "github.com/busbar/busbar/services/probe/cmd/busbar-probe",
+	"busbar-enricher":    "github.com/busbar/busbar/services/enricher/cmd/busbar-enricher",
+	"busbar-ingest-otlp": "github.com/busbar/busbar/services/ingest-otlp/cmd/busbar-ingest-otlp",
+	"busbar-router":      "github.com/busbar/busbar/services/router/cmd/busbar-router",
+	"busbar-exporter":    "github.com/busbar/busbar/services/exporter/cmd/busbar-exporter",
+	"goserver":           "github.com/busbar/busbar/test/e2e/goserver",
+	"goclient":           "github.com/busbar/busbar/test/e2e/goclient",
+	"nats-server":        "github.com/nats-io/nats-server/v2",
 }
 
 func TestMain(m *testing.M) {
