@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package store is the short-term state that the replicas of a stage share: the routes seen of a service, the address of a
-// workload, the decision about a trace, the quota of a tenant. It is a memory aid, never the truth: an entry may vanish
+// Package store is the short-term state that the replicas of a stage share: the peers that the metrics of a
+// service name, the decision about a trace, the quota of a tenant. It is a memory aid, never the truth: an entry may vanish
 // before its time when room is short, and a caller must get by without it.
 package store
 

@@ -161,9 +161,7 @@ func (k *Keeper) save(ctx context.Context) error {
 			case <-ctx.Done():
 			}
 		case <-renew.C:
-			for _, s := range k.Routes.Stale(time.Now().Add(-renewAfter)) {
-				k.saveService(ctx, s, true)
-			}
+			k.renew(ctx, time.Now().Add(-renewAfter))
 		case <-ctx.Done():
 		}
 	}
@@ -171,6 +169,13 @@ func (k *Keeper) save(ctx context.Context) error {
 	defer cancel()
 	k.saveChanged(bye)
 	return nil
+}
+
+// renew stores anew what is in use and was last stored before some time.
+func (k *Keeper) renew(ctx context.Context, before time.Time) {
+	for _, s := range k.Routes.Stale(before) {
+		k.saveService(ctx, s, true)
+	}
 }
 
 func (k *Keeper) saveChanged(ctx context.Context) {

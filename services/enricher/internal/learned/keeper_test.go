@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -65,8 +66,8 @@ func (r *replica) shape() string {
 	return protojson.Format(r.Service("eu", "shop", route.Server).Pack())
 }
 
-// agree waits until all replicas have read everything and have nothing to say, and returns what they know.
-func agree(t *testing.T, replicas ...*replica) string {
+// settle waits until all replicas have read everything and have nothing to say.
+func settle(t *testing.T, replicas ...*replica) {
 	t.Helper()
 	bustest.Eventually(t, "replicas agree", func() bool {
 		unsaved := 0
@@ -84,6 +85,12 @@ func agree(t *testing.T, replicas ...*replica) string {
 		}
 		return true
 	})
+}
+
+// agree settles replicas, and returns what all of them know.
+func agree(t *testing.T, replicas ...*replica) string {
+	t.Helper()
+	settle(t, replicas...)
 	known := replicas[0].shape()
 	for _, r := range replicas[1:] {
 		if d := cmp.Diff(known, r.shape()); d != "" {
@@ -162,6 +169,29 @@ func TestGarbageIsReplaced(t *testing.T) {
 	known := agree(t, a)
 	if b := start(t, server); b.shape() != known {
 		t.Errorf("stored: %s\nknown: %s", b.shape(), known)
+	}
+}
+
+// What is in use does not grow old: the stream forgets what nobody writes.
+func TestWhatIsInUseIsStoredAnew(t *testing.T) {
+	t.Parallel()
+	a := start(t, bustest.Start(t))
+	a.route("/cart")
+	for _, step := range []struct {
+		later time.Duration
+		use   bool
+		anew  uint64
+	}{{learned.RenewAfter / 2, true, 0}, {2 * learned.RenewAfter, false, 0}, {2 * learned.RenewAfter, true, 1}} {
+		if step.use {
+			a.route("/cart/")
+		}
+		settle(t, a)
+		before := a.keeper.Sequence()
+		a.keeper.Renew(t.Context(), step.later)
+		settle(t, a)
+		if after := a.keeper.Sequence(); after != before+step.anew {
+			t.Errorf("%v later, in use %v: %d messages were written", step.later, step.use, after-before)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -376,6 +377,103 @@ func TestAScanChangesNoRoute(t *testing.T) {
 	}
 	if got := s.Route("/"+animal(3), "", false).Name; got != "/*" {
 		t.Errorf("an unknown name: %q", got)
+	}
+}
+
+// Routes that are shown as they are have a bound too: beyond it a service has those of lowCardinality, whoever asks for what.
+func TestExactRoutesAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		rules *configv1.RouteRules
+		ask   func(s *route.Service, i int) string
+		first string // of the first of many
+	}{
+		{"path", &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_PATH}, func(s *route.Service, i int) string {
+			return s.Route(fmt.Sprintf("/users/%d", i), "", false).Name
+		}, "/users/0"},
+		{"heuristic", &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_HEURISTIC}, func(s *route.Service, i int) string {
+			return s.Route(fmt.Sprintf("/%s/%s/%s", animal(i%24), animal(i/24%24), animal(i/576)), "", false).Name
+		}, "/badger/badger/badger"},
+		{"framework", &configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_UNSET}, func(s *route.Service, i int) string {
+			return s.Route("/users/1", fmt.Sprintf("/users/{id%d}", i), true).Name
+		}, "/users/{id0}"},
+	} {
+		book, _ := route.NewBook([]*configv1.RouteRules{tc.rules})
+		routes := route.New(book)
+		s := routes.Service("", "shop", route.Server)
+		seen := map[string]bool{}
+		if got := tc.ask(s, 0); got != tc.first {
+			t.Errorf("%s: the first is %s", tc.name, got)
+		}
+		for i := range 2000 {
+			seen[tc.ask(s, i)] = true
+		}
+		if len(seen) > 600 || tc.ask(s, 0) == tc.first || routes.Coarse() < 1000 || routes.Places() > 250 {
+			t.Errorf("%s: %d routes, %d of them coarse, %d places, and the first is %s", tc.name, len(seen), routes.Coarse(), routes.Places(), tc.ask(s, 0))
+		}
+	}
+}
+
+func TestTheRouteOfTheFramework(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		rules      *configv1.RouteRules
+		path, want string
+	}{
+		{nil, "/users/17", "/users/{name}"},
+		{&configv1.RouteRules{Unmatched: configv1.RouteRules_UNMATCHED_UNSET}, "/users/17", "/users/{name}"},
+		{&configv1.RouteRules{Patterns: []string{"/users/{id}"}}, "/users/17", "/users/{id}"},
+		{nil, "*", ""},
+	} {
+		if got := service(t, tc.rules).Route(tc.path, "/users/{name}", false); got != (route.Route{Name: tc.want}) {
+			t.Errorf("%v: Route(%q) = %+v", tc.rules, tc.path, got)
+		}
+	}
+}
+
+// However many services there are, and whatever they are asked for, what is remembered of them is bounded.
+func TestPlacesAreBounded(t *testing.T) {
+	t.Parallel()
+	routes := route.New(&route.Book{})
+	const most = 100_000 // and what one more path has
+	for i := range 5000 {
+		s := routes.Service("", fmt.Sprint(i), route.Server)
+		for range 2 {
+			for k := range 40 {
+				s.Route("/"+animal(k%5)+"/"+animal(k%8)+"/"+animal(i%24), "", true)
+			}
+		}
+		if n := routes.Places(); n > most+20 {
+			t.Fatalf("%d places after %d services", n, i)
+		}
+	}
+	if routes.Places() < most/2 {
+		t.Errorf("%d places", routes.Places())
+	}
+	if got := routes.Service("", "4999", route.Server).Route("/1/2", "", true).Name; strings.Count(got, "*") == 0 {
+		t.Errorf("a route without room: %q", got)
+	}
+}
+
+func TestStale(t *testing.T) {
+	t.Parallel()
+	routes := route.New(&route.Book{})
+	begin := time.Unix(1_700_000_000, 0)
+	for _, name := range []string{"old", "new", "never"} {
+		s := routes.Service("", name, route.Server)
+		if name != "never" {
+			s.Stored(begin)
+		}
+		if name == "new" {
+			s.Stored(begin.Add(time.Hour))
+		}
+	}
+	for i, want := range []int{1, 0} { // the second time nobody has asked since
+		stale := routes.Stale(begin.Add(time.Minute))
+		if len(stale) != want || want > 0 && stale[0].Name() != "old" {
+			t.Errorf("call %d: %d are stale", i, len(stale))
+		}
 	}
 }
 

@@ -75,7 +75,10 @@ func (r *Routes) Use(book *Book) {
 func (r *Routes) Service(namespace, name string, side Side) *Service {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.service(identity{namespace, name, side})
+	s := r.service(identity{namespace, name, side})
+	r.asked++
+	s.asked = r.asked
+	return s
 }
 
 func (r *Routes) service(id identity) *Service {
@@ -88,8 +91,6 @@ func (r *Routes) service(id identity) *Service {
 		s = &Service{routes: r, id: id, rules: r.book.For(id.namespace, id.name, id.side), shape: shape{total: &r.places}}
 		r.services[id] = s
 	}
-	r.asked++
-	s.asked = r.asked
 	return s
 }
 
