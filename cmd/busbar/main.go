@@ -27,6 +27,7 @@ func commands() []command {
 		{"dead", "lists, shows, sends back and deletes messages that could not be processed", dead},
 		{"replay", "sends what passed before to one destination", replay},
 		{"tap", "prints messages of the bus, one JSON object a line", tap},
+		{"datadog", "tells what Datadog's clients send, and what becomes of it", datadog},
 		{"doctor", "tells what this kernel and these privileges allow", doctor},
 		{"version", "prints the version", printVersion},
 	}

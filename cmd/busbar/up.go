@@ -34,6 +34,7 @@ type settings struct {
 	measure   time.Duration
 	node      string
 	kube      enricher.Kube
+	datadog   datadogFlags
 	bus       run.BusFlags
 	log       run.LogFlags
 
@@ -57,6 +58,7 @@ func parseUp(args []string, env func(string) string, stdout io.Writer) (*setting
 	s.kube.Register(fs)
 	s.place.register(fs, env)
 	s.inlets.register(fs)
+	s.datadog.register(fs)
 	s.bus.RegisterRoot(fs)
 	s.log.Register(fs)
 	if err := run.Parse(fs, args, env); err != nil {
@@ -113,6 +115,9 @@ func up(ctx context.Context, args []string, env func(string) string, stdout, std
 	stages := []stage{p.enricher(), p.router(routes), p.exporter(destinations)}
 	if in, ok := p.ingestOTLP(); ok {
 		stages = append([]stage{in}, stages...)
+	}
+	if s.datadog.on() {
+		stages = append([]stage{p.ingestDatadog()}, stages...)
 	}
 	if !s.noProbe {
 		stages = append([]stage{p.probe()}, stages...)

@@ -104,7 +104,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer in.Close()
-	s := &service{Config: cfg, bus: b, intake: in, log: log, report: report.New(), drops: metric.NewDrops(cfg.Bus.Metrics)}
+	s := &service{Config: cfg, bus: b, intake: in, log: log, report: report.New(mapping.ResourceName), drops: metric.NewDrops(cfg.Bus.Metrics)}
 	return s.run(ctx)
 }
 
@@ -124,7 +124,7 @@ func (s *service) run(ctx context.Context) error {
 	if !s.Raw {
 		s.mapper.Hide = obfuscate.New()
 	}
-	s.sums = dogstatsd.NewAggregator(s.Contexts, s.lost)
+	s.sums = dogstatsd.NewAggregator(s.Contexts, s.lost, s.seen)
 	if s.Admin != nil {
 		defer s.Admin.Show("datadog", func() any { return s.report.Contents() })()
 	}
@@ -196,6 +196,21 @@ func (s *service) lost(reason string, n int) {
 	}
 	s.drops.Add(Service, reason, n)
 	s.report.Statsd(reason)
+}
+
+// seen notes a series of DogStatsD.
+func (s *service) seen(name string, kind dogstatsd.Kind, tags []string) {
+	becomes := report.ToExponential
+	switch kind {
+	case dogstatsd.Counter:
+		becomes = report.CountToSum
+	case dogstatsd.Gauge:
+		becomes = report.GaugeToGauge
+	case dogstatsd.Set:
+		becomes = report.SetToGauge
+	case dogstatsd.Timer, dogstatsd.Histogram, dogstatsd.Distribution:
+	}
+	s.report.Metric(name, becomes, tags)
 }
 
 // beat tells the fleet that the service lives.

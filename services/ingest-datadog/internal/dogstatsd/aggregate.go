@@ -30,6 +30,7 @@ const (
 type Aggregator struct {
 	contexts int // in each shard
 	drop     func(reason string, n int)
+	seen     func(name string, kind Kind, tags []string)
 	seed     maphash.Seed
 	shards   [shards]shard
 }
@@ -58,9 +59,10 @@ type later struct {
 	checks  []decode.Check
 }
 
-// NewAggregator returns an empty Aggregator of at most so many series a window. Drop is told of lines that are lost.
-func NewAggregator(contexts int, drop func(reason string, n int)) *Aggregator {
-	a := &Aggregator{contexts: max(1, contexts/shards), drop: drop, seed: maphash.MakeSeed()}
+// NewAggregator returns an empty Aggregator of at most so many series a window. Drop is told of lines that are
+// lost, seen of each series of a window.
+func NewAggregator(contexts int, drop func(reason string, n int), seen func(name string, kind Kind, tags []string)) *Aggregator {
+	a := &Aggregator{contexts: max(1, contexts/shards), drop: drop, seen: seen, seed: maphash.MakeSeed()}
 	for i := range a.shards {
 		a.shards[i].reset()
 	}
@@ -204,7 +206,9 @@ func (a *Aggregator) Flush(m *mapping.Mapper, start, end uint64, instance string
 		s.reset()
 		s.mu.Unlock()
 		for _, one := range all {
-			_ = m.Sample(of(one.tenant), one.mapped(start, end), from(one.sample, instance)) // without limit there is no error
+			mapped := one.mapped(start, end)
+			a.seen(one.sample.Name, one.sample.Kind, mapped.Tags)
+			_ = m.Sample(of(one.tenant), mapped, from(one.sample, instance)) // without limit there is no error
 		}
 		for tenant, l := range rest {
 			a.rest(m, of(tenant), l, instance)

@@ -69,6 +69,12 @@ func resourceName(tag string) (name string, ok bool) {
 	return "", false
 }
 
+// ResourceName is what a tag is called on a resource; empty for one that stays with what is measured.
+func ResourceName(tag string) string {
+	name, _ := resourceName(tag)
+	return name
+}
+
 func kubeName(kind string) (name string, ok bool) {
 	switch kind {
 	case "namespace":

@@ -176,6 +176,19 @@ func seriesV2(q *request, body []byte) error {
 
 func seriesV1(q *request, body []byte) error { return seriesBy(decode.SeriesV1)(q, body) }
 
+// becomes says what a series becomes.
+func becomes(s *decode.Series) string {
+	switch {
+	case s.Kind == decode.Count:
+		return report.CountToSum
+	case s.Kind == decode.Rate && s.Interval > 0:
+		return report.RateToSum
+	case s.Kind == decode.Rate:
+		return report.RateToGauge
+	}
+	return report.GaugeToGauge
+}
+
 func seriesBy(read func([]byte) ([]decode.Series, error)) handler {
 	return func(q *request, body []byte) error {
 		all, err := read(body)
@@ -183,7 +196,7 @@ func seriesBy(read func([]byte) ([]decode.Series, error)) handler {
 			return malformed(err)
 		}
 		for i := range all {
-			q.Report.Metric(all[i].Metric, all[i].Tags)
+			q.Report.Metric(all[i].Metric, becomes(&all[i]), all[i].Tags)
 		}
 		out := mapping.NewOutput(mostOutput)
 		return q.finish(out, body, q.Mapper.Series(out, all, mapping.From{}))
@@ -196,13 +209,13 @@ func metricsV3(q *request, body []byte) error {
 		return malformed(err)
 	}
 	for i := range all.Series {
-		q.Report.Metric(all.Series[i].Metric, all.Series[i].Tags)
+		q.Report.Metric(all.Series[i].Metric, becomes(&all.Series[i]), all.Series[i].Tags)
 	}
 	for i := range all.Sketches {
-		q.Report.Metric(all.Sketches[i].Metric, all.Sketches[i].Tags)
+		q.Report.Metric(all.Sketches[i].Metric, report.ToExponential, all.Sketches[i].Tags)
 	}
 	for i := range all.Histograms {
-		q.Report.Metric(all.Histograms[i].Metric, all.Histograms[i].Tags)
+		q.Report.Metric(all.Histograms[i].Metric, report.ToHistogram, all.Histograms[i].Tags)
 	}
 	out := mapping.NewOutput(mostOutput)
 	from := mapping.From{}
@@ -216,7 +229,7 @@ func sketches(q *request, body []byte) error {
 		return malformed(err)
 	}
 	for i := range all {
-		q.Report.Metric(all[i].Metric, all[i].Tags)
+		q.Report.Metric(all[i].Metric, report.ToExponential, all[i].Tags)
 	}
 	out := mapping.NewOutput(mostOutput)
 	return q.finish(out, body, q.Mapper.Sketches(out, all, mapping.From{}))
@@ -228,7 +241,7 @@ func distributions(q *request, body []byte) error {
 		return malformed(err)
 	}
 	for i := range all {
-		q.Report.Metric(all[i].Metric, all[i].Tags)
+		q.Report.Metric(all[i].Metric, report.ToExponential, all[i].Tags)
 	}
 	out := mapping.NewOutput(mostOutput)
 	return q.finish(out, body, q.Mapper.Distributions(out, all, mapping.From{}))
@@ -240,7 +253,7 @@ func checks(q *request, body []byte) error {
 		return malformed(err)
 	}
 	for i := range all {
-		q.Report.Metric(all[i].Name, all[i].Tags)
+		q.Report.Metric(all[i].Name, report.CheckToGauge, all[i].Tags)
 	}
 	out := mapping.NewOutput(mostOutput)
 	return q.finish(out, body, q.Mapper.Checks(out, all, mapping.From{}))

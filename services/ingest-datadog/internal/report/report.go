@@ -35,8 +35,8 @@ type Contents struct {
 	Clients   Counts `json:"clients"`   // requests by client and version
 	Requests  Counts `json:"requests"`  // by route
 	Refused   Counts `json:"refused"`   // requests by route and reason
-	Metrics   Counts `json:"metrics"`   // series by name
-	Tags      Counts `json:"tags"`      // by key
+	Metrics   Counts `json:"metrics"`   // series by name, and what they become
+	Tags      Counts `json:"tags"`      // by key, and what it is called
 	Services  Counts `json:"services"`  // records by service
 	Records   Counts `json:"records"`   // by signal
 	Spans     uint64 `json:"spans"`     // that came
@@ -48,13 +48,14 @@ type Contents struct {
 
 // Report collects. Its methods may be called from several goroutines.
 type Report struct {
-	mu sync.Mutex
-	c  Contents
+	rename func(tag string) string
+	mu     sync.Mutex
+	c      Contents
 }
 
-// New returns an empty Report.
-func New() *Report {
-	return &Report{c: Contents{
+// New returns an empty Report. Rename is what a tag is called on a resource, or "".
+func New(rename func(tag string) string) *Report {
+	return &Report{rename: rename, c: Contents{
 		Clients: Counts{}, Requests: Counts{}, Refused: Counts{}, Metrics: Counts{}, Tags: Counts{}, Services: Counts{}, Records: Counts{},
 		Dropped: Counts{}, Left: Counts{}, Unused: Counts{}, StatsdBad: Counts{},
 	}}
@@ -84,15 +85,34 @@ func (r *Report) Refused(route, reason string) {
 	r.with(func(to *Contents) { to.Refused.add(route+" "+reason, 1) })
 }
 
-// Metric notes a series.
-func (r *Report) Metric(name string, tags []string) {
+// What metrics become.
+const (
+	CountToSum    = "count → delta sum"
+	RateToSum     = "rate → delta sum of value × interval"
+	RateToGauge   = "rate without interval → gauge"
+	GaugeToGauge  = "gauge → gauge"
+	SetToGauge    = "set → gauge of different values"
+	ToExponential = "distribution → exponential histogram"
+	ToHistogram   = "histogram → histogram"
+	CheckToGauge  = "service check → gauge"
+)
+
+// Metric notes a series, and what it becomes.
+func (r *Report) Metric(name, becomes string, tags []string) {
 	r.with(func(to *Contents) {
-		to.Metrics.add(clip(name), 1)
-		for _, t := range tags[:min(len(tags), 64)] {
-			to.Tags.add(clip(key(t)), 1)
+		to.Metrics.add(clip(name)+": "+becomes, 1)
+		for _, t := range tags[:min(len(tags), maxTags)] {
+			k := clip(key(t))
+			if name := r.rename(k); name != "" && name != k {
+				k += " → " + name
+			}
+			to.Tags.add(k, 1)
 		}
 	})
 }
+
+// maxTags is how many tags of a series are noted.
+const maxTags = 64
 
 func key(tag string) string {
 	for i := range len(tag) {
