@@ -104,20 +104,26 @@ func (a *Aggregator) add(tenant string, s *Sample) {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	of := to.series[string(key)]
-	if of == nil {
+	made := of == nil
+	if made {
 		if len(to.series) >= a.contexts {
 			a.drop("statsd_contexts", 1)
 			return
 		}
 		of = &series{tenant: strings.Clone(tenant), sample: s.clone()}
-		to.series[string(key)] = of
 	}
+	good := false
 	for rest, more := s.Values, true; more; {
 		var value string
 		value, rest, more = strings.Cut(rest, ":")
 		if !of.add(value, s.Rate) {
 			a.drop("statsd_value", 1)
+			continue
 		}
+		good = true
+	}
+	if made && good {
+		to.series[string(key)] = of
 	}
 }
 
