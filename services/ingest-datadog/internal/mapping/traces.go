@@ -194,8 +194,7 @@ func (p *process) kind(s *idx.InternalSpan) int {
 		return k
 	}
 	if s.Kind() == idx.SpanKind_SPAN_KIND_INTERNAL {
-		word, said := s.GetAttributeAsString("span.kind")
-		if !p.converted || said && word == "internal" {
+		if _, said := s.Attributes()[s.Strings.Lookup("span.kind")]; !p.converted || said { // what converts says so of all that say nothing
 			return otlp.KindInternal
 		}
 	}
