@@ -48,6 +48,28 @@ type Known struct {
 	Resource  []byte      // the attributes, encoded
 	Pod       *kubev1.Pod // the process is in; nil for none, or if the cluster does not know it
 	Malformed bool        // OTEL_RESOURCE_ATTRIBUTES had to be left out
+	Network   Network     // the process is in
+}
+
+// Network is where addresses of a process mean what they mean to it.
+type Network struct {
+	Node string
+	Name string // of the network namespace on the node: a pod's uid or a container's id; "": the node's own
+	// Private tells that other nodes may have the same addresses: those of containers outside Kubernetes.
+	Private bool
+}
+
+// network finds out in which network a process is. A container that shares the node's has the node's host name too.
+func (s *Source) network() Network {
+	n := Network{Node: s.Node}
+	switch {
+	case s.Pod.GetHostNetwork():
+	case s.Pod != nil:
+		n.Name = s.Pod.GetUid()
+	case s.Process.GetHostName() != "":
+		n.Name, n.Private = s.Process.GetContainerId(), s.Process.GetContainerId() != ""
+	}
+	return n
 }
 
 // Machine is where the processes of a batch are. It is valid for that batch.
@@ -56,9 +78,6 @@ type Machine struct {
 	node string
 	host *eventv1.Host
 }
-
-// Node is the name of the machine.
-func (m *Machine) Node() string { return m.node }
 
 // key tells processes apart.
 type key struct {
@@ -116,7 +135,7 @@ func (m *Machine) Of(p *eventv1.Process) *Known {
 func (b *Book) identify(s Source) *entry {
 	s.Process = cloneProcess(s.Process)
 	id, err := Of(s, b.By)
-	return &entry{known: &Known{Identity: id, Resource: b.encode(id.Attributes), Pod: s.Pod, Malformed: err != nil}, source: s}
+	return &entry{known: &Known{Identity: id, Resource: b.encode(id.Attributes), Pod: s.Pod, Malformed: err != nil, Network: s.network()}, source: s}
 }
 
 func (b *Book) keep(k key, e *entry) {
@@ -136,7 +155,7 @@ func (e *entry) holds(s *Source) bool {
 func sameProcess(a, b *eventv1.Process) bool {
 	return a.GetExecutable() == b.GetExecutable() && a.GetCommand() == b.GetCommand() && a.GetLanguage() == b.GetLanguage() &&
 		a.GetOtelServiceName() == b.GetOtelServiceName() && a.GetOtelResourceAttributes() == b.GetOtelResourceAttributes() &&
-		a.GetContainerId() == b.GetContainerId() && sameContainer(a.GetContainer(), b.GetContainer())
+		a.GetContainerId() == b.GetContainerId() && a.GetHostName() == b.GetHostName() && sameContainer(a.GetContainer(), b.GetContainer())
 }
 
 func sameContainer(a, b *eventv1.Container) bool {
@@ -147,7 +166,7 @@ func cloneProcess(p *eventv1.Process) *eventv1.Process {
 	out := &eventv1.Process{
 		Pid: p.GetPid(), StartUnixNano: p.GetStartUnixNano(), Language: p.GetLanguage(),
 		Executable: strings.Clone(p.GetExecutable()), Command: strings.Clone(p.GetCommand()), ContainerId: strings.Clone(p.GetContainerId()),
-		OtelServiceName: strings.Clone(p.GetOtelServiceName()), OtelResourceAttributes: strings.Clone(p.GetOtelResourceAttributes()),
+		HostName: strings.Clone(p.GetHostName()), OtelServiceName: strings.Clone(p.GetOtelServiceName()), OtelResourceAttributes: strings.Clone(p.GetOtelResourceAttributes()),
 	}
 	if c := p.GetContainer(); c != nil {
 		out.Container = &eventv1.Container{Name: strings.Clone(c.GetName()), Image: strings.Clone(c.GetImage()), Labels: map[string]string{}}

@@ -122,6 +122,31 @@ func TestBookKeepsNoTextOfABatch(t *testing.T) {
 	}
 }
 
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	id, calls := strings.Repeat("ab", 32), 0
+	for name, tc := range map[string]struct {
+		pod     *kubev1.Pod
+		process *eventv1.Process
+		want    ident.Network
+	}{
+		"machine":                     {nil, &eventv1.Process{}, ident.Network{Node: "n"}},
+		"container":                   {nil, &eventv1.Process{ContainerId: id, HostName: "ababab"}, ident.Network{Node: "n", Name: id, Private: true}},
+		"container with host network": {nil, &eventv1.Process{ContainerId: id}, ident.Network{Node: "n"}},
+		"host name of its own":        {nil, &eventv1.Process{HostName: "jail"}, ident.Network{Node: "n"}},
+		"pod":                         {&kubev1.Pod{Uid: "1"}, &eventv1.Process{ContainerId: id, HostName: "p"}, ident.Network{Node: "n", Name: "1"}},
+		"pod with host network":       {&kubev1.Pod{Uid: "1", HostNetwork: true}, &eventv1.Process{ContainerId: id}, ident.Network{Node: "n"}},
+	} {
+		if tc.pod != nil {
+			tc.pod.Containers = []*kubev1.Container{{Id: id}}
+		}
+		book := ident.NewBook(&cluster{pod: tc.pod}, by, encode(&calls))
+		if got := book.Machine(&eventv1.Origin{Node: "n"}).Of(tc.process).Network; got != tc.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 func TestBookIsBounded(t *testing.T) {
 	t.Parallel()
 	const others = 3 * 4096

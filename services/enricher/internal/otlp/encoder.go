@@ -73,8 +73,9 @@ type Encoder struct {
 	// Of the batch at hand.
 	machine   *ident.Machine
 	addresses []string
-	netips    []netip.Addr  // the same
-	parties   map[end]party // who is there
+	netips    []netip.Addr // the same
+	networks  map[ident.Network]uint32
+	parties   map[end]party // who is where
 	host      string        // of the exchange before, and what it calls the server
 	called    who.Host
 	processes []process
@@ -106,7 +107,7 @@ type Encoder struct {
 func NewEncoder(routes *route.Routes, peers *peer.Peers, names *ident.Book) *Encoder {
 	e := &Encoder{Routes: routes, Peers: peers, Names: names}
 	e.families, e.descriptions = families(), map[described]*description{}
-	e.parties, e.Who = map[end]party{}, who.New((*kube.Directory)(nil))
+	e.networks, e.parties, e.Who = map[ident.Network]uint32{}, map[end]party{}, who.New((*kube.Directory)(nil))
 	e.Budget, e.Signals = budget.New(nil), new(atomic.Pointer[signals.Book])
 	book, _ := signals.NewBook(nil)
 	e.Signals.Store(book)
@@ -124,8 +125,9 @@ type process struct {
 	yield   eventv1.Yield
 	server  *route.Service
 	client  *route.Service
+	network uint32 // number of the one it is in
 	met     bool   // an exchange of it has been looked at
-	serves  bool   // it was seen to answer
+	answers bool   // it was seen to answer a request
 	at      end    // where it did so last
 	charged int    // chunk in which room for the resource was set aside
 	block   *block // in the chunk at hand, once it has something
@@ -158,6 +160,7 @@ func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
 	e.data = e.data[:0]
 	e.machine = e.Names.Machine(batch.GetOrigin())
 	e.addresses, e.netips = e.addresses[:0], e.netips[:0]
+	clear(e.networks)
 	clear(e.parties)
 	e.host, e.called = "", who.Host{}
 	for _, raw := range batch.GetAddresses() {
@@ -177,6 +180,7 @@ func (e *Encoder) begin(batch *eventv1.ExchangeBatch) {
 		if p.group == nil {
 			e.identify(p, batch.GetProcesses()[x.GetProcess()], groups)
 		}
+		e.serves(p, x) // before any client asks who serves there
 		p.group.exchanges = append(p.group.exchanges, i)
 	}
 	slices.SortFunc(e.groups, func(a, b *group) int {
@@ -198,6 +202,7 @@ func (e *Encoder) identify(p *process, raw *eventv1.Process, groups map[[2]strin
 	}
 	p.notes = e.Notes.Of(id.Pod)
 	p.known, p.yield, p.description = id, raw.GetYield(), e.describe(id, p.group.settings)
+	p.network = e.number(id.Network)
 	if p.twin = p.group.twin(p); p.twin != p {
 		return
 	}

@@ -161,14 +161,7 @@ func scheme(tls bool) string {
 	return "http"
 }
 
-// serverIP and serverPort are where the server is, as seen from this side. A unix socket has no port.
-func (x *exchange) serverIP() string {
-	if x.side == route.Client {
-		return x.peer
-	}
-	return x.local
-}
-
+// serverPort is the port of the server, as seen from this side. A unix socket has none.
 func (x *exchange) serverPort() uint32 {
 	switch {
 	case x.socket != "":

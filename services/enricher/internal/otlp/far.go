@@ -5,12 +5,15 @@ package otlp
 import (
 	"net/netip"
 
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/services/enricher/internal/ident"
 	"github.com/busbar/busbar/services/enricher/internal/route"
 	"github.com/busbar/busbar/services/enricher/internal/who"
 )
 
-// end is one end of connections: an index into the addresses of the batch and a port, 0 for that of a client.
-type end struct{ address, port uint32 }
+// end is one end of connections as a process sees it: the number of its network in the batch, an index into the addresses, and a port, 0 for
+// that of a client.
+type end struct{ network, address, port uint32 }
 
 // party is who is at an end.
 type party struct {
@@ -46,15 +49,14 @@ func (e *Encoder) meet(p *process, x *exchange) {
 			x.far.Name = ""
 		}
 	case x.side == route.Server:
-		e.serves(p, x)
-		x.far = e.find(end{x.raw.GetPeerAddress(), 0}, x)
+		x.far = e.find(p, end{p.network, x.raw.GetPeerAddress(), 0}, x.end)
 		x.client = x.peer
 		if x.far.Known {
 			x.client = x.far.from(p.group.namespace)
 		}
 		x.server = x.nameServer(p.kubeNamespace, x.local, e.netips[x.raw.GetLocalAddress()])
 	default:
-		x.far = e.find(end{x.raw.GetPeerAddress(), x.raw.GetPeerPort()}, x)
+		x.far = e.find(p, end{p.network, x.raw.GetPeerAddress(), x.raw.GetPeerPort()}, x.end)
 		e.nameCalled(p, x)
 	}
 }
@@ -94,24 +96,40 @@ func (x *exchange) nameServer(namespace, address string, ip netip.Addr) string {
 }
 
 // serves notes where a process answers, unless that is where it answered before.
-func (e *Encoder) serves(p *process, x *exchange) {
-	at := end{x.raw.GetLocalAddress(), x.raw.GetLocalPort()}
-	if p.at == at && p.serves {
-		return
+func (e *Encoder) serves(p *process, raw *eventv1.Exchange) {
+	at, when := end{p.network, raw.GetLocalAddress(), raw.GetLocalPort()}, raw.GetStartUnixNano()
+	switch {
+	case raw.GetRole() != eventv1.Role_ROLE_SERVER || raw.GetUnixPath() != "" || when > maxStart || int(at.address) >= len(e.netips):
+	case p.answers && p.at == at:
+	default:
+		p.at, p.answers = at, true
+		e.Who.Serves(p.known, e.place(at), when)
 	}
-	p.at, p.serves = at, true
-	e.Who.Serves(e.machine.Node(), netip.AddrPortFrom(e.netips[at.address], uint16(at.port)), p.known, x.end) //nolint:gosec // a port
+}
+
+// number returns the number of a network in the batch.
+func (e *Encoder) number(network ident.Network) uint32 {
+	n, ok := e.networks[network]
+	if !ok {
+		n = uint32(len(e.networks)) //nolint:gosec // at most one for each process of a batch
+		e.networks[network] = n
+	}
+	return n
 }
 
 // find says who is at an end, once for all exchanges of the batch.
-func (e *Encoder) find(at end, x *exchange) party {
+func (e *Encoder) find(p *process, at end, when uint64) party {
 	found, ok := e.parties[at]
 	if !ok {
-		found.Peer = e.Who.Find(e.machine.Node(), netip.AddrPortFrom(e.netips[at.address], uint16(at.port)), x.end) //nolint:gosec // a port
+		found.Peer = e.Who.Find(p.known, e.place(at), when)
 		if found.Namespace != "" {
 			found.full = found.Name + "." + found.Namespace
 		}
 		e.parties[at] = found
 	}
 	return found
+}
+
+func (e *Encoder) place(at end) netip.AddrPort {
+	return netip.AddrPortFrom(e.netips[at.address], uint16(at.port)) //nolint:gosec // a port
 }

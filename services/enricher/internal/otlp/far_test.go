@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -148,6 +149,41 @@ func TestServersAreKnownByTheirOwnName(t *testing.T) {
 	}
 	slices.Sort(edges)
 	if d := cmp.Diff([]string{"node shop eu <nil>"}, edges); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// Containers of one machine have the same loopback address, and do not talk to each other there.
+func TestLoopbackIsOfAContainer(t *testing.T) {
+	t.Parallel()
+	b := batch()
+	b.Processes, b.Addresses = nil, [][]byte{{127, 0, 0, 1}}
+	for i, name := range []string{"cart", "mail"} {
+		b.Processes = append(b.Processes, &eventv1.Process{
+			Pid: uint32(i), ContainerId: strings.Repeat(fmt.Sprint(i), 64), HostName: name, Container: &eventv1.Container{Name: name},
+		})
+		for _, role := range []eventv1.Role{client, server} {
+			b.Exchanges = append(b.Exchanges, with(get(role, "/", 200), func(x *eventv1.Exchange) {
+				x.Process, x.LocalAddress, x.PeerAddress, x.GetHttp().Host = uint32(i), 0, 0, ""
+			}))
+		}
+	}
+	b.Processes = append(b.Processes, &eventv1.Process{Pid: 9, Command: "on-the-machine"})
+	b.Exchanges = append(b.Exchanges, with(get(client, "/", 200), func(x *eventv1.Exchange) {
+		x.Process, x.LocalAddress, x.PeerAddress, x.GetHttp().Host = 2, 0, 0, ""
+	}))
+	var got []string
+	for _, m := range newEncoder().Encode(b).Messages {
+		if m.Signal != subject.Traces {
+			continue
+		}
+		eachSpan(decodeTraces(t, m), func(s ptrace.Span) {
+			if s.Kind() == ptrace.SpanKindClient {
+				got = append(got, m.Service+" calls "+fmt.Sprint(s.Attributes().AsRaw()["service.peer.name"]))
+			}
+		})
+	}
+	if d := cmp.Diff([]string{"cart calls cart", "mail calls mail", "on-the-machine calls 127.0.0.1"}, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }

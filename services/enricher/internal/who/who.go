@@ -12,7 +12,6 @@ package who
 
 import (
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,10 +51,21 @@ type Book struct {
 	services halves[service, uint64] // when they were last seen
 }
 
-// end is where a process listens. Loopback addresses are of one machine.
+// end is where a process listens. An address that others may have too counts in its network, or on its node, only.
 type end struct {
-	node string
-	at   netip.AddrPort
+	node, network string
+	at            netip.AddrPort
+}
+
+// endOf is where a process listens, or where a process in its network finds who does.
+func endOf(n *ident.Network, at netip.AddrPort) end {
+	switch {
+	case at.Addr().IsLoopback() || at.Addr().IsLinkLocalUnicast():
+		return end{n.Node, n.Name, at}
+	case n.Private:
+		return end{n.Node, "", at}
+	}
+	return end{at: at}
 }
 
 type service struct{ name, namespace string }
@@ -71,9 +81,9 @@ type server struct {
 // New returns a Book of which nothing is known but the cluster.
 func New(cluster Cluster) *Book { return &Book{cluster: cluster} }
 
-// Serves notes that a process of a node answered at an address, at a time in nanoseconds since the Unix epoch.
-func (b *Book) Serves(node string, at netip.AddrPort, by *ident.Known, when uint64) {
-	e := endOf(node, at)
+// Serves notes that a process answered at an address, at a time in nanoseconds since the Unix epoch.
+func (b *Book) Serves(by *ident.Known, at netip.AddrPort, when uint64) {
+	e := endOf(&by.Network, unmapped(at))
 	s := server{service{by.Name, by.Namespace}, by.Pod.GetNamespace(), by.Pod.GetUid(), when}
 	b.mu.RLock()
 	before, ok := b.served.get(e)
@@ -83,7 +93,6 @@ func (b *Book) Serves(node string, at netip.AddrPort, by *ident.Known, when uint
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e.node = strings.Clone(e.node)
 	b.served.put(e, s)
 }
 
@@ -101,14 +110,12 @@ func (b *Book) Observed(by *ident.Known, when uint64) {
 	b.services.put(s, when)
 }
 
-// Find says who is at an address that a process of a node talks to. Port is 0 for a client, whose own port says nothing.
-func (b *Book) Find(node string, at netip.AddrPort, when uint64) Peer {
-	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+// Find says who is at an address that a process talks to. Port is 0 for a client, whose own port says nothing.
+func (b *Book) Find(from *ident.Known, at netip.AddrPort, when uint64) Peer {
+	at = unmapped(at)
 	owner, known := b.cluster.Peer(at.Addr())
 	if at.Port() != 0 {
-		b.mu.RLock()
-		s, ok := b.served.get(endOf(node, at))
-		b.mu.RUnlock()
+		s, ok := b.serving(&from.Network, at)
 		// An address that has gone to another pod is not the server's any more. Where a pod has it, nobody else does.
 		if ok && when < s.seen+valid && (owner.Pod == nil || owner.UID == s.pod) {
 			return Peer{Name: s.name, Namespace: s.namespace, KubeNamespace: s.kubeNamespace, Known: true, Observed: true}
@@ -143,12 +150,23 @@ func (b *Book) observes(p Peer, when uint64) bool {
 	return ok && when < seen+valid
 }
 
-func endOf(node string, at netip.AddrPort) end {
-	addr := at.Addr().Unmap()
-	if !addr.IsLoopback() && !addr.IsLinkLocalUnicast() {
-		node = ""
+// serving looks for who serves at an address: on the node, where containers may have it, before the world.
+func (b *Book) serving(n *ident.Network, at netip.AddrPort) (server, bool) {
+	near := endOf(n, at)
+	if near.node == "" {
+		near = end{node: n.Node, at: at}
 	}
-	return end{node, netip.AddrPortFrom(addr, at.Port())}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	s, ok := b.served.get(near)
+	if !ok && !at.Addr().IsLoopback() && !at.Addr().IsLinkLocalUnicast() {
+		s, ok = b.served.get(end{at: at})
+	}
+	return s, ok
+}
+
+func unmapped(at netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // halves is a bounded map. When the fresh half is full it becomes the old one, which is forgotten.

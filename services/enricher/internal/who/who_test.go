@@ -32,6 +32,12 @@ func known(name, namespace string, pod *kubev1.Pod) *ident.Known {
 	return &ident.Known{Identity: ident.Identity{Name: name, Namespace: namespace}, Pod: pod}
 }
 
+// from is a process of a node, or of a container on it: "node/network".
+func from(place string) *ident.Known {
+	node, network, inside := strings.Cut(place, "/")
+	return &ident.Known{Network: ident.Network{Node: node, Name: network, Private: inside && node == "vm"}}
+}
+
 func podOf(uid string) *kubev1.Pod {
 	return &kubev1.Pod{Uid: uid, Name: "cart-1-" + uid, Namespace: "shop", Owners: []*kubev1.Owner{{Kind: "ReplicaSet", Name: "cart-1"}, {Kind: "Deployment", Name: "cart"}}}
 }
@@ -49,11 +55,18 @@ func TestFind(t *testing.T) {
 		"192.0.2.1": {Kind: kube.KindNode, Name: "node-1", UID: "n"},
 	}
 	b := who.New(c)
-	b.Serves("node-1", netip.MustParseAddrPort("10.0.0.1:8080"), known("by-env", "eu", podOf("1")), now)
-	b.Serves("node-1", netip.MustParseAddrPort("10.0.0.3:8080"), known("gone", "eu", podOf("before")), now)
-	b.Serves("node-1", netip.MustParseAddrPort("192.0.2.1:9100"), known("exporter", "", podOf("host")), now)
-	b.Serves("node-1", netip.MustParseAddrPort("127.0.0.1:8080"), known("sidecar", "eu", podOf("1")), now)
-	b.Serves("vm", netip.MustParseAddrPort("[::ffff:198.51.100.1]:80"), known("legacy", "", nil), now)
+	serve := func(at string, k *ident.Known, network ident.Network) {
+		k.Network = network
+		b.Serves(k, netip.MustParseAddrPort(at), now)
+	}
+	serve("10.0.0.1:8080", known("by-env", "eu", podOf("1")), ident.Network{Node: "node-1", Name: "1"})
+	serve("10.0.0.3:8080", known("gone", "eu", podOf("before")), ident.Network{Node: "node-1", Name: "before"})
+	serve("192.0.2.1:9100", known("exporter", "", podOf("host")), ident.Network{Node: "node-1"})
+	serve("127.0.0.1:8080", known("sidecar", "eu", podOf("1")), ident.Network{Node: "node-1", Name: "1"})
+	serve("127.0.0.1:8080", known("other", "eu", podOf("2")), ident.Network{Node: "node-1", Name: "2"})
+	serve("127.0.0.1:8080", known("daemon", "", nil), ident.Network{Node: "node-1"})
+	serve("[::ffff:198.51.100.1]:80", known("legacy", "", nil), ident.Network{Node: "vm"})
+	serve("172.17.0.2:80", known("container", "", nil), ident.Network{Node: "vm", Name: "abab", Private: true})
 	b.Observed(known("cart", "shop", podOf("2")), now)
 	for name, tc := range map[string]struct {
 		node, at string
@@ -71,19 +84,25 @@ func TestFind(t *testing.T) {
 		"a service of others":               {"n", "10.96.0.8:25", now, who.Peer{Name: "mail", Namespace: "shop", KubeNamespace: "shop", Known: true}},
 		"a node":                            {"n", "192.0.2.1:10250", now, who.Peer{Name: "node-1", Known: true}},
 		"a pod in the network of its node":  {"n", "192.0.2.1:9100", now, who.Peer{Name: "exporter", KubeNamespace: "shop", Known: true, Observed: true}},
-		"loopback":                          {"node-1", "127.0.0.1:8080", now, who.Peer{Name: "sidecar", Namespace: "eu", KubeNamespace: "shop", Known: true, Observed: true}},
+		"loopback":                          {"node-1/1", "127.0.0.1:8080", now, who.Peer{Name: "sidecar", Namespace: "eu", KubeNamespace: "shop", Known: true, Observed: true}},
 		"loopback of another machine":       {"node-2", "127.0.0.1:8080", now, who.Peer{}},
+		"loopback of the machine":           {"node-1", "127.0.0.1:8080", now, who.Peer{Name: "daemon", Known: true, Observed: true}},
+		"loopback of another pod":           {"node-1/3", "127.0.0.1:8080", now, who.Peer{}},
+		"a container":                       {"vm", "172.17.0.2:80", now, who.Peer{Name: "container", Known: true, Observed: true}},
+		"a container, from another":         {"vm/cdcd", "172.17.0.2:80", now, who.Peer{Name: "container", Known: true, Observed: true}},
+		"a container of another machine":    {"node-1", "172.17.0.2:80", now, who.Peer{}},
+		"the world, from a container":       {"vm/cdcd", "198.51.100.1:80", now, who.Peer{Name: "legacy", Known: true, Observed: true}},
 		"outside Kubernetes":                {"other", "198.51.100.1:80", now, who.Peer{Name: "legacy", Known: true, Observed: true}},
 		"silent for an hour":                {"other", "198.51.100.1:80", now + uint64(time.Hour), who.Peer{}},
 		"nobody":                            {"n", "203.0.113.1:443", now, who.Peer{}},
 	} {
-		if d := cmp.Diff(tc.want, b.Find(tc.node, netip.MustParseAddrPort(tc.at), tc.when)); d != "" {
+		if d := cmp.Diff(tc.want, b.Find(from(tc.node), netip.MustParseAddrPort(tc.at), tc.when)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
 	later := now + uint64(59*time.Minute)
-	b.Serves("vm", netip.MustParseAddrPort("198.51.100.1:80"), known("legacy", "", nil), later)
-	if p := b.Find("other", netip.MustParseAddrPort("198.51.100.1:80"), now+uint64(time.Hour)); p.Name != "legacy" {
+	b.Serves(known("legacy", "", nil), netip.MustParseAddrPort("198.51.100.1:80"), later)
+	if p := b.Find(from("other"), netip.MustParseAddrPort("198.51.100.1:80"), now+uint64(time.Hour)); p.Name != "legacy" {
 		t.Errorf("a server that goes on is forgotten: %+v", p)
 	}
 }
@@ -122,10 +141,10 @@ func TestBookIsBounded(t *testing.T) {
 	}
 	const many = 3 * 16384
 	for i := range many {
-		b.Serves("n", at(i), known("s", "", nil), now)
+		b.Serves(known("s", "", nil), at(i), now)
 		b.Observed(known(fmt.Sprint(i), "", nil), now)
 	}
-	if b.Find("n", at(0), now).Known || !b.Find("n", at(many-1), now).Known {
+	if b.Find(from("n"), at(0), now).Known || !b.Find(from("n"), at(many-1), now).Known {
 		t.Error("the first is remembered, or the last is not")
 	}
 }
@@ -226,9 +245,10 @@ func FuzzParseHost(f *testing.F) {
 func BenchmarkFind(b *testing.B) {
 	book := who.New(cluster{"10.0.0.2": owns(podOf("2"))})
 	at := netip.MustParseAddrPort("10.0.0.2:80")
+	n := from("n")
 	b.ReportAllocs()
 	for b.Loop() {
-		book.Find("n", at, now)
+		book.Find(n, at, now)
 	}
 }
 

@@ -185,11 +185,11 @@ func TestARuntimeThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 		f.runtimes = []source{s}
 		run(t, f)
 		f.Of(idA, "")
-		time.Sleep(patience - 1)
+		time.Sleep(patience - time.Nanosecond)
 		if !f.Waiting() {
 			t.Error("it was not waited for")
 		}
-		time.Sleep(2)
+		time.Sleep(time.Second)
 		synctest.Wait()
 		if f.Waiting() || f.Answers() != nil {
 			t.Error("it is waited for")
