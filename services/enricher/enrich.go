@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
 	"github.com/busbar/busbar/contract/subject"
@@ -38,7 +37,7 @@ func (e *enricher) enrichExchanges(ctx context.Context, d *bus.Delivery) error {
 		return err
 	}
 	e.metrics.gaps.Add(float64(e.ledger.See(batch.GetOrigin())))
-	if e.clusterKnown() && e.waiting.Wait(batch, d.Sequence, time.Now()) {
+	if e.early(d, batch.GetProcesses()) {
 		return bus.Later(kube.Step)
 	}
 	encoder := e.encoders.Get().(*otlp.Encoder)
@@ -64,6 +63,13 @@ func (e *enricher) enrichProcesses(ctx context.Context, d *bus.Delivery) error {
 	batch := new(eventv1.ProcessBatch)
 	if err := read(d, subject.SchemaProcesses, batch); err != nil {
 		return err
+	}
+	processes := make([]*eventv1.Process, len(batch.GetSamples()))
+	for i, sample := range batch.GetSamples() {
+		processes[i] = sample.GetProcess()
+	}
+	if e.early(d, processes) {
+		return bus.Later(kube.Step)
 	}
 	result := e.usage.Encode(batch)
 	if err := e.publish(ctx, d, result.Messages); err != nil {

@@ -8,7 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"time"
 
+	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	"github.com/busbar/busbar/kit/bus"
 	"github.com/busbar/busbar/kit/run"
 	"github.com/busbar/busbar/services/enricher/internal/kube/watch"
 )
@@ -81,5 +84,10 @@ func (e *enricher) watches() bool {
 	return at.Watcher != nil && at.GetInstance() == e.Instance && at.GetComplete()
 }
 
-// clusterKnown tells whether somebody tells about a cluster, so that containers of a kubelet are worth waiting for.
-func (e *enricher) clusterKnown() bool { return e.watcher != nil || e.cluster.Lease().Watcher != nil }
+// early tells whether a batch is to wait for the pods of its processes. It is not while nobody tells about a cluster.
+func (e *enricher) early(d *bus.Delivery, processes []*eventv1.Process) bool {
+	if e.watcher == nil && e.cluster.Lease().Watcher == nil {
+		return false
+	}
+	return e.waiting.Wait(processes, d.Sequence, time.Now())
+}

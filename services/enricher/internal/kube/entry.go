@@ -55,6 +55,9 @@ func (d *Directory) Learn(kind Kind, m Message, sequence uint64) {
 	d.put(kind, m, sequence, generation, time.Now())
 }
 
+// Beat is how often the watcher says that it lives.
+const Beat = 3 * time.Second
+
 // Lease is who watches, as was last heard.
 type Lease struct {
 	*kubev1.Watcher           // nil when nobody ever did
@@ -67,6 +70,13 @@ func (d *Directory) Lease() Lease {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.lease
+}
+
+// watched tells whether somebody watches who has told all that there is.
+func (d *Directory) watched(now time.Time) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.lease.GetInstance() != "" && d.lease.GetComplete() && now.Sub(d.lease.Heard) < quiet
 }
 
 // hear takes in what a watcher says of itself.

@@ -11,8 +11,13 @@ import (
 )
 
 const (
-	// Patience is how long a batch waits for a container that nobody knows: a pod runs before the API tells who it is.
+	// Patience is how long a batch waits for a container that nobody knows: a pod runs before the API tells who it is. It begins anew while
+	// nobody watches the API, up to MaxPatience in all.
 	Patience = 5 * time.Second
+	// MaxPatience is how long a batch waits at most.
+	MaxPatience = 30 * time.Second
+	// quiet is how long a watcher may say nothing before it is taken to be gone: half again what it takes its time for.
+	quiet = Beat * 3 / 2
 	// Step is how long it waits between two looks.
 	Step = 250 * time.Millisecond
 	// maxUnknown is how many containers that nobody knows are remembered, so that each is waited for once. What comes to a full table is not waited for.
@@ -31,6 +36,7 @@ type Waiting struct {
 	unknown map[string]*unknown  // by container id, or by cgroup
 	batches map[uint64]time.Time // by place in the stream, until when they wait at most
 	tidied  time.Time
+	blind   time.Time // when nobody watched last
 	counts  WaitingCounts
 }
 
@@ -53,11 +59,11 @@ func NewWaiting(d *Directory) *Waiting {
 	return &Waiting{directory: d, unknown: map[string]*unknown{}, batches: map[uint64]time.Time{}}
 }
 
-// Wait tells whether the batch at a place in the stream should wait for a Step, because it has a container of a kubelet that the directory does
+// Wait tells whether the batch at a place in the stream, about some processes, should wait for a Step, because it has a container of a kubelet that the directory does
 // not know yet.
-func (w *Waiting) Wait(batch *eventv1.ExchangeBatch, sequence uint64, now time.Time) bool {
+func (w *Waiting) Wait(processes []*eventv1.Process, sequence uint64, now time.Time) bool {
 	var missing []string
-	for _, p := range batch.GetProcesses() {
+	for _, p := range processes {
 		if !Managed(p.GetCgroup()) {
 			continue
 		}
@@ -68,6 +74,9 @@ func (w *Waiting) Wait(batch *eventv1.ExchangeBatch, sequence uint64, now time.T
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tidy(now)
+	if !w.directory.watched(now) {
+		w.blind = now
+	}
 	worth, full := w.worth(missing, now)
 	_, waited := w.batches[sequence]
 	switch {
@@ -107,9 +116,10 @@ func (w *Waiting) worth(missing []string, now time.Time) (worth, full bool) {
 		}
 		u.last = now
 		switch {
-		case now.Sub(u.first) < Patience:
+		case u.given:
+		case now.Sub(u.first) < Patience, now.Sub(w.blind) < Patience && now.Sub(u.first) < MaxPatience:
 			worth = true
-		case !u.given:
+		default:
 			u.given = true
 			w.counts.GivenUp++
 		}

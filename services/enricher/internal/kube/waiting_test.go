@@ -8,17 +8,17 @@ import (
 	"time"
 
 	eventv1 "github.com/busbar/busbar/contract/event/v1"
+	kubev1 "github.com/busbar/busbar/contract/kube/v1"
 )
 
-func of(container, cgroup string) *eventv1.ExchangeBatch {
-	return &eventv1.ExchangeBatch{Processes: []*eventv1.Process{{ContainerId: id(container), Cgroup: cgroup + id(container)}}}
+func of(container, cgroup string) []*eventv1.Process {
+	return []*eventv1.Process{{ContainerId: id(container), Cgroup: cgroup + id(container)}}
 }
 
 func TestABatchWaitsForItsPod(t *testing.T) {
 	t.Parallel()
-	d := NewDirectory()
+	d, at := NewDirectory(), time.Unix(1000, 0)
 	w := NewWaiting(d)
-	at := time.Unix(1000, 0)
 	if !w.Wait(of("a", "/kubepods/pod1/"), 1, at) || !w.Wait(of("a", "/kubepods/pod1/"), 1, at.Add(Step)) {
 		t.Error("it does not wait")
 	}
@@ -33,8 +33,9 @@ func TestABatchWaitsForItsPod(t *testing.T) {
 
 func TestAContainerIsWaitedForOnce(t *testing.T) {
 	t.Parallel()
-	w := NewWaiting(NewDirectory())
-	at := time.Unix(1000, 0)
+	d, at := NewDirectory(), time.Unix(1000, 0)
+	d.hear(&kubev1.Watcher{Instance: "i", Complete: true}, 1, at.Add(time.Hour))
+	w := NewWaiting(d)
 	for i, want := range []bool{true, true, false, false} {
 		if got := w.Wait(of("a", "/kubepods/pod1/"), uint64(i), at.Add(time.Duration(i)*Patience/2)); got != want {
 			t.Errorf("try %d: %v", i, got)
@@ -45,6 +46,23 @@ func TestAContainerIsWaitedForOnce(t *testing.T) {
 	}
 	if c := w.Counts(); c != (WaitingCounts{Batches: 2, GivenUp: 1}) {
 		t.Errorf("%+v", c)
+	}
+}
+
+// While nobody watches nobody can tell, so the wait is longer; but it ends.
+func TestTheWaitIsLongerWhileNobodyWatches(t *testing.T) {
+	t.Parallel()
+	d, at := NewDirectory(), time.Unix(1000, 0)
+	d.hear(&kubev1.Watcher{Instance: "i", Complete: true}, 1, at)
+	w := NewWaiting(d)
+	ask := func(after time.Duration) bool { return w.Wait(of("a", "/kubepods/pod1/"), 1, at.Add(after)) }
+	for after := time.Duration(0); after < MaxPatience; after += Step {
+		if !ask(after) {
+			t.Fatalf("it does not wait after %v", after)
+		}
+	}
+	if ask(MaxPatience) {
+		t.Error("it waits for ever")
 	}
 }
 

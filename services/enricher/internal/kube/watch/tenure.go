@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	// beatEvery is how often the watcher says that it lives.
-	beatEvery = 3 * time.Second
+	beatEvery = kube.Beat
 	// patience is how long the others wait for the next beat before one of them takes over.
 	patience = 9 * time.Second
 )
