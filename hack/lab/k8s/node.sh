@@ -59,7 +59,7 @@ E
 
 start containerd containerd --config "$dir/conf/containerd" --log-level warn
 until_ok 30 containerd ctr -a "$dir/containerd.sock" version
-(cd "$here" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$dir/bin/pause" ./pause) ||
+(cd "$here" && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$dir/bin/pause" ./pause) ||
   fail "cannot build pause"
 "$here/k8s-image" --dir "$dir" k8slab/pause:1 "$dir/bin/pause" || fail "cannot import pause"
 start kubelet "$bin" kubelet --config "$dir/conf/kubelet" --kubeconfig "$dir/conf/node" \
