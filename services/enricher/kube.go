@@ -25,7 +25,7 @@ type Kube struct {
 
 // Register adds the flags to fs.
 func (k *Kube) Register(fs *flag.FlagSet) {
-	run.Choice(fs, &k.Mode, "kube", "whether to watch the Kubernetes API; auto: in a pod with a service account, or with --kubeconfig", "auto", "on", "off")
+	run.Choice(fs, &k.Mode, "kube", "whether to watch the Kubernetes API; auto: in a pod with a service account, or with --kubeconfig; on: with the usual kubeconfig too", "auto", "on", "off")
 	fs.StringVar(&k.Kubeconfig, "kubeconfig", "", "`FILE` that says how the Kubernetes API is reached; empty: as a pod is told")
 	fs.StringVar(&k.Cluster, "cluster", "", "`NAME` of the Kubernetes cluster, for k8s.cluster.name")
 }
@@ -35,7 +35,7 @@ func (e *enricher) newWatcher() (*watch.Watcher, error) {
 	if e.Kube.Mode == "" || e.Kube.Mode == "off" {
 		return nil, nil
 	}
-	api, err := watch.Locate(e.Kube.Kubeconfig)
+	api, err := watch.Locate(e.Kube.Kubeconfig, e.Kube.Mode == "on")
 	if errors.Is(err, watch.ErrOutside) && e.Kube.Mode == "auto" {
 		return nil, nil
 	}

@@ -21,8 +21,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Locate returns how the API is reached: as kubeconfig says, a path, or else as a pod is told. Without both the error is ErrOutside.
-func Locate(kubeconfig string) (*rest.Config, error) {
+// Locate returns how the API is reached: as kubeconfig says, a path; or else as a pod is told; or else, if usual is true, as the kubeconfig
+// says that kubectl would use. Without any the error is ErrOutside.
+func Locate(kubeconfig string, usual bool) (*rest.Config, error) {
 	if kubeconfig != "" {
 		cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 		if err != nil {
@@ -31,7 +32,12 @@ func Locate(kubeconfig string) (*rest.Config, error) {
 		return cfg, nil
 	}
 	cfg, err := rest.InClusterConfig()
-	if errors.Is(err, rest.ErrNotInCluster) || errors.Is(err, os.ErrNotExist) { // a pod may be without a token
+	outside := errors.Is(err, rest.ErrNotInCluster) || errors.Is(err, os.ErrNotExist) // a pod may be without a token
+	if outside && usual {
+		cfg, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+		outside = clientcmd.IsEmptyConfig(err)
+	}
+	if outside {
 		return nil, ErrOutside
 	}
 	return cfg, err

@@ -72,10 +72,12 @@ func (t *term) run(ctx context.Context, sources []source) {
 		return
 	}
 	t.log.Info("this enricher watches the Kubernetes API", "things", len(t.cluster.keys()))
+	reading := t.directory.Reading()
+	done := t.pass(ctx) // before what has changed since is written: most of that is the same
 	for range writers {
 		group.Go(func() { t.write(ctx) })
 	}
-	t.passes(ctx)
+	t.passes(ctx, reading, done)
 }
 
 // synced waits until all that matters has been listed; false when ctx ends before.
@@ -103,23 +105,21 @@ func synced(ctx context.Context, sources []source, stores []*store) bool {
 	return true
 }
 
-// passes compares the bus with the API as a whole, now and then, and when the bus was read anew.
-func (t *term) passes(ctx context.Context) {
+// passes compares the bus with the API as a whole, now and then, and when the bus was read anew since the reading of the last time that it was done.
+func (t *term) passes(ctx context.Context, reading uint64, done bool) {
 	tick := time.NewTicker(retryPass)
 	defer tick.Stop()
-	var last time.Time
-	var reading uint64
-	for {
-		if now := t.directory.Reading(); now != reading || time.Since(last) > passEvery {
-			if t.pass(ctx) {
-				t.complete.Store(true)
-				last, reading = time.Now(), now
-			}
+	for last := time.Now(); ; {
+		if done {
+			t.complete.Store(true)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
+		}
+		if now := t.directory.Reading(); !done || now != reading || time.Since(last) > passEvery {
+			done, last, reading = t.pass(ctx), time.Now(), now
 		}
 	}
 }
