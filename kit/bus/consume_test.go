@@ -151,6 +151,23 @@ func TestThrottled(t *testing.T) {
 	f.drained(t)
 }
 
+func TestLater(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	answers := f.answers(t)
+	consume(t, f.bus, spec(), func(_ context.Context, d *bus.Delivery) error {
+		if d.Attempt == 1 {
+			return bus.Later(200 * time.Millisecond)
+		}
+		return nil
+	})
+	publish(t, f.bus, bus.Msg{Subject: "s.a"})
+	f.drained(t)
+	if got := answers.with("-NAK"); len(got) != 1 || delayOf(t, got[0]) != 200*time.Millisecond {
+		t.Errorf("answers %q", got)
+	}
+}
+
 func delayOf(t testing.TB, answer string) time.Duration {
 	t.Helper()
 	var ns int64

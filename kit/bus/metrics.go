@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, client string) *metrics {
 	m.windowBytes = gauge("window_bytes", "Share of the publish window in use, in bytes.").WithLabelValues(client)
 	m.windowMessages = gauge("window_messages", "Messages waiting for their acknowledgement.").WithLabelValues(client)
 	m.consumed = counter("consumed_messages_total",
-		"Messages handled, by outcome: acked, retried, throttled, dead, dropped, returned, repeated.", "consumer", "outcome")
+		"Messages handled, by outcome: acked, retried, throttled, postponed, dead, dropped, returned, repeated.", "consumer", "outcome")
 	m.consumedRecords = counter("consumed_records_total",
 		"Records of messages that need not come again, by outcome: acked, dead, dropped.", "stream", "consumer", "outcome")
 	m.consumedBytes = counter("consumed_bytes_total", "Payload bytes delivered.", "consumer")

@@ -49,3 +49,33 @@ func TestSealAndRemove(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A message that was replaced meanwhile stays.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	state(t, f)
+	first, err := f.bus.Put(t.Context(), bus.Msg{Subject: "state.a"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := f.bus.Put(t.Context(), bus.Msg{Subject: "state.a"}, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, f.bus, bus.Msg{Subject: "state.b"})
+	for _, step := range []struct {
+		last uint64
+		left bool
+	}{{first, true}, {second, false}} {
+		if err := f.bus.Purge(t.Context(), "STATE", "state.a", step.last); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := f.bus.Last(t.Context(), "STATE", "state.a"); err != nil || ok != step.left {
+			t.Errorf("up to %d: left %v, %v", step.last, ok, err)
+		}
+	}
+	if _, ok, err := f.bus.Last(t.Context(), "STATE", "state.b"); err != nil || !ok {
+		t.Errorf("another subject: left %v, %v", ok, err)
+	}
+}
