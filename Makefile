@@ -37,7 +37,7 @@ test-bpf: ## Run the kernel tests; a skipped one fails
 .PHONY: test-kube
 test-kube: ## Run the tests against a real kube-apiserver; building it takes 5 minutes, once
 	hack/deps kube
-	REQUIRE_KUBE=1 go test -count=1 -v -timeout 30m $(TESTFLAGS) -run Kube ./services/enricher
+	REQUIRE_KUBE=1 go test -count=1 -v -timeout 30m $(TESTFLAGS) -run 'Kube|Selection' ./services/enricher
 	REQUIRE_KUBE=1 go test -count=1 -v -timeout 30m $(TESTFLAGS) ./services/enricher/internal/kube/...
 
 .PHONY: test-kernels
