@@ -17,7 +17,7 @@ static __always_inline struct sock *kprobe_sock(void *ctx)
 SEC("kprobe/tcp_sendmsg_locked")
 int on_send(void *ctx)
 {
-	msg_send(kprobe_sock(ctx), (struct msghdr *)regs_arg(ctx, 1), regs_arg(ctx, 2));
+	msg_send(kprobe_sock(ctx), (struct msghdr *)regs_arg(ctx, 1), regs_arg(ctx, 2), false);
 	return 0;
 }
 
@@ -25,7 +25,7 @@ int on_send(void *ctx)
 SEC("kprobe/tcp_push")
 int on_sent(void *ctx)
 {
-	msg_sent(kprobe_sock(ctx));
+	msg_sent(kprobe_sock(ctx), false);
 	return 0;
 }
 
@@ -48,7 +48,7 @@ int on_receive(void *ctx)
 SEC("kprobe/tcp_cleanup_rbuf")
 int on_copied(void *ctx)
 {
-	msg_copied(kprobe_sock(ctx), regs_arg(ctx, 1));
+	msg_copied(kprobe_sock(ctx), regs_arg(ctx, 1), false);
 	return 0;
 }
 

@@ -91,7 +91,7 @@ static __always_inline bool call_offered(struct conn *c, struct call *call)
 		call_messages(c, call, call->messages, call->seq);
 		return false;
 	}
-	payload(c, call, call->seq, call->size < SEND_FIRST ? call->size : SEND_FIRST);
+	payload_first(c, call);
 	return call->size > SEND_FIRST;
 }
 

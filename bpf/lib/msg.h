@@ -6,6 +6,8 @@
 // from a small reserve, which threads that wait in a receive use up.
 //
 // Whoever includes this has included the connections of its kind.
+//
+// Each takes `again`: a program that is there a second time (fentry.bpf.c) has nothing to do with what the first one has handed on.
 #pragma once
 
 #include "payload.h"
@@ -53,16 +55,21 @@ static __always_inline void msg_describe(struct call *call, struct sock *sk, str
 }
 
 // msg_send: at the beginning of a send.
-static __always_inline void msg_send(struct sock *sk, struct msghdr *msg, __u64 size)
+static __always_inline void msg_send(struct sock *sk, struct msghdr *msg, __u64 size, bool again)
 {
 	__u64 id = bpf_get_current_pid_tgid();
+	__u32 first = size < SEND_FIRST ? size : SEND_FIRST;
 	struct call *call;
 	struct conn *c;
+	__u32 seq;
 
 	if (!process_observed(process_find(id >> 32)))
 		return;
 	c = conn_find(sk);
 	if (!c || c->opaque == OPAQUE_OTHER)
+		return;
+	seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+	if (again && c->passed[DIR_TX] == seq + first)
 		return;
 	call = payload_call(id);
 	if (!call)
@@ -70,14 +77,15 @@ static __always_inline void msg_send(struct sock *sk, struct msghdr *msg, __u64 
 	msg_describe(call, sk, msg);
 	call->dir = DIR_TX;
 	call->size = size;
-	call->seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
-	payload(c, call, call->seq, size < SEND_FIRST ? size : SEND_FIRST);
+	call->seq = seq;
+	payload_first(c, call);
+	c->passed[DIR_TX] = seq + first;
 	if (size <= SEND_FIRST)
 		call->sk = 0;
 }
 
 // msg_sent: in a send, when the socket has taken some or all of it.
-static __always_inline void msg_sent(struct sock *sk)
+static __always_inline void msg_sent(struct sock *sk, bool again)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct call *call = bpf_map_lookup_elem(&calls, &tid);
@@ -88,8 +96,10 @@ static __always_inline void msg_sent(struct sock *sk)
 		return;
 	c = conn_known(sk);
 	taken = BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - call->seq;
-	if (c && c->opaque != OPAQUE_OTHER && taken <= call->size)
+	if (c && c->opaque != OPAQUE_OTHER && taken <= call->size && !(again && c->passed[DIR_TX] == call->seq + taken)) {
 		payload(c, call, call->seq, taken);
+		c->passed[DIR_TX] = call->seq + taken;
+	}
 	if (taken >= call->size)
 		call->sk = 0;
 }
@@ -138,7 +148,7 @@ static __always_inline bool msg_matches(const struct call *call, struct sock *sk
 }
 
 // msg_copied: in a receive, when `copied` bytes of it were taken.
-static __always_inline void msg_copied(struct sock *sk, int copied)
+static __always_inline void msg_copied(struct sock *sk, int copied, bool again)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct call unseen = {}, *call;
@@ -162,12 +172,14 @@ static __always_inline void msg_copied(struct sock *sk, int copied)
 		seq -= copied;
 		call = &unseen;
 	}
-	if (c && c->opaque != OPAQUE_OTHER)
+	if (c && c->opaque != OPAQUE_OTHER && !(again && c->passed[DIR_RX] == seq + copied)) {
 		payload(c, call, seq, copied);
+		c->passed[DIR_RX] = seq + copied;
+	}
 }
 
 // msg_unix_begin: at the beginning of a send or a receive on a unix socket. It has no sequence numbers and nothing that each
-// receive calls, so the ends of both are needed as well.
+// receive calls, so the ends of both are needed as well. Done twice it does nothing else, and its end is noticed once.
 static __always_inline void msg_unix_begin(struct socket *socket, struct msghdr *msg, __u64 size, __u32 dir, __u32 flags)
 {
 	__u64 id = bpf_get_current_pid_tgid();

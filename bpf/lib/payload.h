@@ -57,6 +57,18 @@ __noinline int payload(struct conn *c, const struct call *call, __u32 seq, __u32
 }
 #endif
 
+// A request head that is longer than SEND_FIRST is looked at so far nevertheless: who made the request must be known before the peer
+// can answer it.
+#define SEND_HEAD (128 << 10)
+
+// payload_first hands the beginning of a send to the core.
+static __always_inline void payload_first(struct conn *c, const struct call *call)
+{
+	payload(c, call, call->seq, call->size < SEND_FIRST ? call->size : SEND_FIRST);
+	if (call->size > SEND_FIRST && c->open != OPEN_NONE && c->request_dir == DIR_TX && c->stream[REQUEST].state == STREAM_HEAD)
+		payload(c, call, call->seq, call->size < SEND_HEAD ? call->size : SEND_HEAD);
+}
+
 // payload_keep keeps what is needed at the end of a call.
 static __always_inline void payload_keep(__u32 tid, const struct call *call)
 {

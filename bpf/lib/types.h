@@ -127,7 +127,7 @@ struct conn {
 	__u64 sk;        // address of the socket: names the connection in maps
 	__u64 number;    // what goes through here is no pointer to the verifier any more
 	__u32 seen[2];   // by direction: sequence number after the last byte looked at
-	__u32 passed[2]; // the same of what the hook handed on last, looked at or not (tier btf)
+	__u32 passed[2]; // the same of what the hook handed on last, looked at or not; not of every hook
 	// Exchanges are numbered as their requests come. Those between the two are kept in map `pipeline`.
 	__u32 front;   // the one whose response comes next
 	__u32 tail;    // the one of the last request

@@ -16,44 +16,52 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fentryMapBlankConn       = "blank_conn"
-	fentryMapCallers         = "callers"
-	fentryMapCalls           = "calls"
-	fentryMapConns           = "conns"
-	fentryMapConnsByAddr     = "conns_by_addr"
-	fentryMapDrops           = "drops"
-	fentryMapHalfHints       = "half_hints"
-	fentryMapHalves          = "halves"
-	fentryMapHeirs           = "heirs"
-	fentryMapHooked          = "hooked"
-	fentryMapOwners          = "owners"
-	fentryMapPipeline        = "pipeline"
-	fentryMapProcessSpace    = "process_space"
-	fentryMapProcs           = "procs"
-	fentryMapRing            = "ring"
-	fentryMapTicks           = "ticks"
-	fentryMapTlsObjects      = "tls_objects"
-	fentryMapTlsSockets      = "tls_sockets"
-	fentryMapTlsThreads      = "tls_threads"
-	fentryMapWindows         = "windows"
-	fentryProgOnCopied       = "on_copied"
-	fentryProgOnPages        = "on_pages"
-	fentryProgOnReceive      = "on_receive"
-	fentryProgOnSend         = "on_send"
-	fentryProgOnSent         = "on_sent"
-	fentryProgOnUnixReceive  = "on_unix_receive"
-	fentryProgOnUnixReceived = "on_unix_received"
-	fentryProgOnUnixSend     = "on_unix_send"
-	fentryProgOnUnixSent     = "on_unix_sent"
-	fentryVarDefaultVerdict  = "default_verdict"
-	fentryVarPreempted       = "preempted"
-	fentryVarReceiveFlagsAt  = "receive_flags_at"
-	fentryVarRequestWindow   = "request_window"
-	fentryVarResponseWindow  = "response_window"
-	fentryVarSuspended       = "suspended"
-	fentryVarTlsReportPeriod = "tls_report_period"
-	fentryVarUnixSalt        = "unix_salt"
-	fentryVarWakeBytes       = "wake_bytes"
+	fentryMapBlankConn            = "blank_conn"
+	fentryMapCallers              = "callers"
+	fentryMapCalls                = "calls"
+	fentryMapConns                = "conns"
+	fentryMapConnsByAddr          = "conns_by_addr"
+	fentryMapDrops                = "drops"
+	fentryMapHalfHints            = "half_hints"
+	fentryMapHalves               = "halves"
+	fentryMapHeirs                = "heirs"
+	fentryMapHooked               = "hooked"
+	fentryMapOwners               = "owners"
+	fentryMapPipeline             = "pipeline"
+	fentryMapProcessSpace         = "process_space"
+	fentryMapProcs                = "procs"
+	fentryMapRing                 = "ring"
+	fentryMapTicks                = "ticks"
+	fentryMapTlsObjects           = "tls_objects"
+	fentryMapTlsSockets           = "tls_sockets"
+	fentryMapTlsThreads           = "tls_threads"
+	fentryMapWindows              = "windows"
+	fentryProgOnCopied            = "on_copied"
+	fentryProgOnCopiedAgain       = "on_copied_again"
+	fentryProgOnPages             = "on_pages"
+	fentryProgOnReceive           = "on_receive"
+	fentryProgOnReceiveAgain      = "on_receive_again"
+	fentryProgOnSend              = "on_send"
+	fentryProgOnSendAgain         = "on_send_again"
+	fentryProgOnSent              = "on_sent"
+	fentryProgOnSentAgain         = "on_sent_again"
+	fentryProgOnUnixReceive       = "on_unix_receive"
+	fentryProgOnUnixReceiveAgain  = "on_unix_receive_again"
+	fentryProgOnUnixReceived      = "on_unix_received"
+	fentryProgOnUnixReceivedAgain = "on_unix_received_again"
+	fentryProgOnUnixSend          = "on_unix_send"
+	fentryProgOnUnixSendAgain     = "on_unix_send_again"
+	fentryProgOnUnixSent          = "on_unix_sent"
+	fentryProgOnUnixSentAgain     = "on_unix_sent_again"
+	fentryVarDefaultVerdict       = "default_verdict"
+	fentryVarPreempted            = "preempted"
+	fentryVarReceiveFlagsAt       = "receive_flags_at"
+	fentryVarRequestWindow        = "request_window"
+	fentryVarResponseWindow       = "response_window"
+	fentryVarSuspended            = "suspended"
+	fentryVarTlsReportPeriod      = "tls_report_period"
+	fentryVarUnixSalt             = "unix_salt"
+	fentryVarWakeBytes            = "wake_bytes"
 )
 
 // loadFentry returns the embedded CollectionSpec for fentry.
@@ -98,15 +106,23 @@ type fentrySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fentryProgramSpecs struct {
-	OnCopied       *ebpf.ProgramSpec `ebpf:"on_copied"`
-	OnPages        *ebpf.ProgramSpec `ebpf:"on_pages"`
-	OnReceive      *ebpf.ProgramSpec `ebpf:"on_receive"`
-	OnSend         *ebpf.ProgramSpec `ebpf:"on_send"`
-	OnSent         *ebpf.ProgramSpec `ebpf:"on_sent"`
-	OnUnixReceive  *ebpf.ProgramSpec `ebpf:"on_unix_receive"`
-	OnUnixReceived *ebpf.ProgramSpec `ebpf:"on_unix_received"`
-	OnUnixSend     *ebpf.ProgramSpec `ebpf:"on_unix_send"`
-	OnUnixSent     *ebpf.ProgramSpec `ebpf:"on_unix_sent"`
+	OnCopied            *ebpf.ProgramSpec `ebpf:"on_copied"`
+	OnCopiedAgain       *ebpf.ProgramSpec `ebpf:"on_copied_again"`
+	OnPages             *ebpf.ProgramSpec `ebpf:"on_pages"`
+	OnReceive           *ebpf.ProgramSpec `ebpf:"on_receive"`
+	OnReceiveAgain      *ebpf.ProgramSpec `ebpf:"on_receive_again"`
+	OnSend              *ebpf.ProgramSpec `ebpf:"on_send"`
+	OnSendAgain         *ebpf.ProgramSpec `ebpf:"on_send_again"`
+	OnSent              *ebpf.ProgramSpec `ebpf:"on_sent"`
+	OnSentAgain         *ebpf.ProgramSpec `ebpf:"on_sent_again"`
+	OnUnixReceive       *ebpf.ProgramSpec `ebpf:"on_unix_receive"`
+	OnUnixReceiveAgain  *ebpf.ProgramSpec `ebpf:"on_unix_receive_again"`
+	OnUnixReceived      *ebpf.ProgramSpec `ebpf:"on_unix_received"`
+	OnUnixReceivedAgain *ebpf.ProgramSpec `ebpf:"on_unix_received_again"`
+	OnUnixSend          *ebpf.ProgramSpec `ebpf:"on_unix_send"`
+	OnUnixSendAgain     *ebpf.ProgramSpec `ebpf:"on_unix_send_again"`
+	OnUnixSent          *ebpf.ProgramSpec `ebpf:"on_unix_sent"`
+	OnUnixSentAgain     *ebpf.ProgramSpec `ebpf:"on_unix_sent_again"`
 }
 
 // fentryMapSpecs contains maps before they are loaded into the kernel.
@@ -236,28 +252,44 @@ type fentryVariables struct {
 //
 // It can be passed to loadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fentryPrograms struct {
-	OnCopied       *ebpf.Program `ebpf:"on_copied"`
-	OnPages        *ebpf.Program `ebpf:"on_pages"`
-	OnReceive      *ebpf.Program `ebpf:"on_receive"`
-	OnSend         *ebpf.Program `ebpf:"on_send"`
-	OnSent         *ebpf.Program `ebpf:"on_sent"`
-	OnUnixReceive  *ebpf.Program `ebpf:"on_unix_receive"`
-	OnUnixReceived *ebpf.Program `ebpf:"on_unix_received"`
-	OnUnixSend     *ebpf.Program `ebpf:"on_unix_send"`
-	OnUnixSent     *ebpf.Program `ebpf:"on_unix_sent"`
+	OnCopied            *ebpf.Program `ebpf:"on_copied"`
+	OnCopiedAgain       *ebpf.Program `ebpf:"on_copied_again"`
+	OnPages             *ebpf.Program `ebpf:"on_pages"`
+	OnReceive           *ebpf.Program `ebpf:"on_receive"`
+	OnReceiveAgain      *ebpf.Program `ebpf:"on_receive_again"`
+	OnSend              *ebpf.Program `ebpf:"on_send"`
+	OnSendAgain         *ebpf.Program `ebpf:"on_send_again"`
+	OnSent              *ebpf.Program `ebpf:"on_sent"`
+	OnSentAgain         *ebpf.Program `ebpf:"on_sent_again"`
+	OnUnixReceive       *ebpf.Program `ebpf:"on_unix_receive"`
+	OnUnixReceiveAgain  *ebpf.Program `ebpf:"on_unix_receive_again"`
+	OnUnixReceived      *ebpf.Program `ebpf:"on_unix_received"`
+	OnUnixReceivedAgain *ebpf.Program `ebpf:"on_unix_received_again"`
+	OnUnixSend          *ebpf.Program `ebpf:"on_unix_send"`
+	OnUnixSendAgain     *ebpf.Program `ebpf:"on_unix_send_again"`
+	OnUnixSent          *ebpf.Program `ebpf:"on_unix_sent"`
+	OnUnixSentAgain     *ebpf.Program `ebpf:"on_unix_sent_again"`
 }
 
 func (p *fentryPrograms) Close() error {
 	return _FentryClose(
 		p.OnCopied,
+		p.OnCopiedAgain,
 		p.OnPages,
 		p.OnReceive,
+		p.OnReceiveAgain,
 		p.OnSend,
+		p.OnSendAgain,
 		p.OnSent,
+		p.OnSentAgain,
 		p.OnUnixReceive,
+		p.OnUnixReceiveAgain,
 		p.OnUnixReceived,
+		p.OnUnixReceivedAgain,
 		p.OnUnixSend,
+		p.OnUnixSendAgain,
 		p.OnUnixSent,
+		p.OnUnixSentAgain,
 	)
 }
 

@@ -37,7 +37,9 @@ const (
 	syscallMapTlsThreads      = "tls_threads"
 	syscallMapWindows         = "windows"
 	syscallProgOnEnter        = "on_enter"
+	syscallProgOnEnterAgain   = "on_enter_again"
 	syscallProgOnReturn       = "on_return"
+	syscallProgOnReturnAgain  = "on_return_again"
 	syscallVarCallKinds       = "call_kinds"
 	syscallVarDefaultVerdict  = "default_verdict"
 	syscallVarPreempted       = "preempted"
@@ -91,8 +93,10 @@ type syscallSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscallProgramSpecs struct {
-	OnEnter  *ebpf.ProgramSpec `ebpf:"on_enter"`
-	OnReturn *ebpf.ProgramSpec `ebpf:"on_return"`
+	OnEnter       *ebpf.ProgramSpec `ebpf:"on_enter"`
+	OnEnterAgain  *ebpf.ProgramSpec `ebpf:"on_enter_again"`
+	OnReturn      *ebpf.ProgramSpec `ebpf:"on_return"`
+	OnReturnAgain *ebpf.ProgramSpec `ebpf:"on_return_again"`
 }
 
 // syscallMapSpecs contains maps before they are loaded into the kernel.
@@ -222,14 +226,18 @@ type syscallVariables struct {
 //
 // It can be passed to loadSyscallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscallPrograms struct {
-	OnEnter  *ebpf.Program `ebpf:"on_enter"`
-	OnReturn *ebpf.Program `ebpf:"on_return"`
+	OnEnter       *ebpf.Program `ebpf:"on_enter"`
+	OnEnterAgain  *ebpf.Program `ebpf:"on_enter_again"`
+	OnReturn      *ebpf.Program `ebpf:"on_return"`
+	OnReturnAgain *ebpf.Program `ebpf:"on_return_again"`
 }
 
 func (p *syscallPrograms) Close() error {
 	return _SyscallClose(
 		p.OnEnter,
+		p.OnEnterAgain,
 		p.OnReturn,
+		p.OnReturnAgain,
 	)
 }
 

@@ -37,7 +37,9 @@ const (
 	syscall_legacyMapTlsThreads      = "tls_threads"
 	syscall_legacyMapWindows         = "windows"
 	syscall_legacyProgOnEnter        = "on_enter"
+	syscall_legacyProgOnEnterAgain   = "on_enter_again"
 	syscall_legacyProgOnReturn       = "on_return"
+	syscall_legacyProgOnReturnAgain  = "on_return_again"
 	syscall_legacyVarCallKinds       = "call_kinds"
 	syscall_legacyVarDefaultVerdict  = "default_verdict"
 	syscall_legacyVarPreempted       = "preempted"
@@ -91,8 +93,10 @@ type syscall_legacySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type syscall_legacyProgramSpecs struct {
-	OnEnter  *ebpf.ProgramSpec `ebpf:"on_enter"`
-	OnReturn *ebpf.ProgramSpec `ebpf:"on_return"`
+	OnEnter       *ebpf.ProgramSpec `ebpf:"on_enter"`
+	OnEnterAgain  *ebpf.ProgramSpec `ebpf:"on_enter_again"`
+	OnReturn      *ebpf.ProgramSpec `ebpf:"on_return"`
+	OnReturnAgain *ebpf.ProgramSpec `ebpf:"on_return_again"`
 }
 
 // syscall_legacyMapSpecs contains maps before they are loaded into the kernel.
@@ -222,14 +226,18 @@ type syscall_legacyVariables struct {
 //
 // It can be passed to loadSyscall_legacyObjects or ebpf.CollectionSpec.LoadAndAssign.
 type syscall_legacyPrograms struct {
-	OnEnter  *ebpf.Program `ebpf:"on_enter"`
-	OnReturn *ebpf.Program `ebpf:"on_return"`
+	OnEnter       *ebpf.Program `ebpf:"on_enter"`
+	OnEnterAgain  *ebpf.Program `ebpf:"on_enter_again"`
+	OnReturn      *ebpf.Program `ebpf:"on_return"`
+	OnReturnAgain *ebpf.Program `ebpf:"on_return_again"`
 }
 
 func (p *syscall_legacyPrograms) Close() error {
 	return _Syscall_legacyClose(
 		p.OnEnter,
+		p.OnEnterAgain,
 		p.OnReturn,
+		p.OnReturnAgain,
 	)
 }
 

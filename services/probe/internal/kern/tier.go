@@ -35,7 +35,7 @@ type hook struct {
 	with    string // tracepoint without which it is of no use
 	vital   bool   // without it nothing is seen, or what is seen is wrong
 	gone    bool   // newer kernels have no such function and need none
-	again   bool   // only needed where tracepoints let tasks be preempted
+	again   bool   // only needed where tasks can be preempted in hooks
 	gives   string // what is missing without it
 }
 
@@ -55,22 +55,14 @@ func tiers() []tier {
 	return []tier{{
 		name:    TierBTF,
 		objects: []object{{name: "btf", load: loadBtf}, stored, process},
-		hooks: slices.Concat([]hook{
+		hooks: slices.Concat(twice([]hook{
 			{program: "on_send", kind: btfTracepoint, name: "tcp_sendmsg_locked", vital: true, gives: "what is sent"},
 			{program: "on_receive", kind: btfTracepoint, name: "skb_copy_datagram_iovec", vital: true, gives: "what is received"},
-			{
-				program: "on_send_again", kind: btfTracepoint, name: "tcp_sendmsg_locked", again: true,
-				gives: "what is sent while others are preempted",
-			},
-			{
-				program: "on_receive_again", kind: btfTracepoint, name: "skb_copy_datagram_iovec", again: true,
-				gives: "what is received while others are preempted",
-			},
-		}, closes(btfTracepoint), life()),
+		}), closes(btfTracepoint), life()),
 	}, {
 		name:    TierFentry,
 		objects: []object{{name: "fentry", load: loadFentry}, stored, process},
-		hooks:   slices.Concat(messages(trampoline, "tcp_sendmsg_locked"), unixMessages(), closes(btfTracepoint), life()),
+		hooks:   slices.Concat(twice(messages(trampoline, "tcp_sendmsg_locked")), twice(unixMessages()), closes(btfTracepoint), life()),
 	}, {
 		name:    TierKprobe,
 		objects: []object{{"kprobe", loadKprobe, loadKprobe_legacy}, byAddr, process},
@@ -78,11 +70,22 @@ func tiers() []tier {
 	}, {
 		name:    TierSyscall,
 		objects: []object{{"syscall", loadSyscall, loadSyscall_legacy}, byAddr, process},
-		hooks: slices.Concat([]hook{
+		hooks: slices.Concat(twice([]hook{
 			{program: "on_enter", name: "sys_enter", vital: true, gives: "what is sent"},
 			{program: "on_return", name: "sys_exit", vital: true, gives: "what is received"},
-		}, closes(rawTracepoint), life()),
+		}), closes(rawTracepoint), life()),
 	}}
+}
+
+// twice adds a second program to each hook for what passes while others are preempted in the first.
+func twice(hooks []hook) []hook {
+	for _, h := range hooks {
+		if !h.gone {
+			h.program, h.gives, h.vital, h.again = h.program+"_again", h.gives+", while others are preempted", false, true
+			hooks = append(hooks, h)
+		}
+	}
+	return hooks
 }
 
 // An extra is an object that is loaded beside every tier. Where the kernel does not take it, what it gives is missing.
