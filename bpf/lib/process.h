@@ -30,8 +30,8 @@ static __always_inline void process_fill(struct process_record *r, enum process_
 	BPF_CORE_READ_INTO(&r->comm, task, comm);
 }
 
-// Process events are rare and user space acts on them at once, so they always wake the reader.
-static __always_inline void process_tell(enum process_event event, struct task_struct *task)
+// process_tell writes a record. Where user space has to act on it at once, flags have it wake the reader.
+static __always_inline void process_tell(enum process_event event, struct task_struct *task, __u64 flags)
 {
 	struct process_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 
@@ -40,7 +40,7 @@ static __always_inline void process_tell(enum process_event event, struct task_s
 		return;
 	}
 	process_fill(r, event, task);
-	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(r, flags);
 }
 
 // process_area copies [start, end) of the current process's memory, at most max bytes, to s->tail + at. The pages were
@@ -102,7 +102,7 @@ static __always_inline void process_fork(struct task_struct *parent, struct task
 		copy = *inherited;
 		bpf_map_update_elem(&procs, &tgid, &copy, BPF_NOEXIST);
 	}
-	process_tell(PROCESS_FORK, child);
+	process_tell(PROCESS_FORK, child, BPF_RB_NO_WAKEUP);
 }
 
 // process_network is called when the current process listens, connects, or begins TLS. By then its libraries are loaded, as
@@ -113,7 +113,7 @@ static __always_inline void process_network(void)
 
 	if (!process_observed(p) || (p && p->flags & PROC_TLS))
 		return;
-	process_tell(PROCESS_TLS, (struct task_struct *)bpf_get_current_task());
+	process_tell(PROCESS_TLS, (struct task_struct *)bpf_get_current_task(), BPF_RB_FORCE_WAKEUP);
 }
 
 // Called for every thread; the process is gone with its last one. Its sockets are closed only afterwards.
@@ -127,5 +127,5 @@ static __always_inline void process_exit(struct task_struct *task)
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return;
 	bpf_map_delete_elem(&procs, &tgid);
-	process_tell(PROCESS_EXIT, task);
+	process_tell(PROCESS_EXIT, task, BPF_RB_NO_WAKEUP);
 }
