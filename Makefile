@@ -124,6 +124,10 @@ bench-pipeline: ## Measure what a span costs, against the Collector's own compon
 bench-enricher: ## Measure what an exchange costs the enricher, and write docs/speed-enricher.md (2 minutes on a quiet machine)
 	go run ./services/enricher/internal/bench -out docs/speed-enricher.md
 
+.PHONY: bench-ingest
+bench-ingest: ## Measure what it takes to take data in, and write that section of docs/speed.md (3 minutes on a quiet machine)
+	go run ./test/speed -ingest -out docs/speed.md
+
 .PHONY: faults
 faults: ## Kill and trouble everything under load, and write docs/reliability.md (ROUNDS=20 of each kill, BACKEND_GONE=2m); 20 minutes
 	hack/deps test

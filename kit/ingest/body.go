@@ -15,8 +15,6 @@ import (
 	"github.com/klauspost/compress/snappy"
 )
 
-const firstRead = 4 << 10 // bytes held for a body of which nothing is known
-
 // Body is the body of a request. Close gives its memory back, after which Data must not be used; call it when the request is done.
 type Body struct {
 	Data []byte
@@ -24,6 +22,7 @@ type Body struct {
 	gate    *Gate
 	tenant  string
 	held    int64
+	buffer  []byte // that Data is in
 	working bool
 }
 
@@ -53,7 +52,7 @@ func (b *Body) receive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b.Data = data
+	b.Data, b.buffer = data, data
 	if err := b.gate.work(b.tenant); err != nil {
 		return err
 	}
@@ -102,48 +101,50 @@ func (s *slowly) free() { _ = s.set(time.Time{}) }
 // readAll reads r to its end into memory that is held before it is used. Length is how much will come, or -1. What b holds besides, it
 // holds on to.
 func (b *Body) readAll(r io.Reader, length, limit int64, state string) ([]byte, error) {
-	size := int64(firstRead)
-	if 0 <= length && length < size {
-		size = length + 1 // room to see the end
-	}
-	if err := b.hold(size); err != nil {
-		return nil, err
-	}
-	data := make([]byte, 0, size)
-	for {
+	data, err := b.allocate(firstBuffer)
+	for err == nil {
 		if len(data) == cap(data) {
-			var err error
 			if data, err = b.grow(data, length, limit); err != nil {
-				return nil, err
+				break
 			}
 		}
-		n, err := r.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		switch {
-		case int64(len(data)) > limit:
-			return nil, tooLong(state, limit)
-		case errors.Is(err, io.EOF):
-			return data, nil
-		case err != nil:
-			return nil, err
+		var n int
+		n, err = r.Read(data[len(data):cap(data)])
+		if data = data[:len(data)+n]; int64(len(data)) > limit {
+			err = tooLong(state, limit)
 		}
 	}
+	if errors.Is(err, io.EOF) {
+		return data, nil
+	}
+	putBuffer(data)
+	return nil, err
 }
 
-// grow doubles the memory of data, up to what will come or may come.
+// grow has data in a larger buffer: of the next size, but not of more than will come or may come.
 func (b *Body) grow(data []byte, length, limit int64) ([]byte, error) {
 	old := int64(cap(data))
-	size := min(2*old, limit+1)
-	if length >= old {
-		size = min(size, length+1)
+	size := limit + 1 // to see what is beyond it
+	if old <= length && length < limit {
+		size = length + 1 // to see the end
 	}
+	grown, err := b.allocate(min(size, nextBuffer(old)))
+	if err != nil {
+		return data, err
+	}
+	grown = append(grown, data...)
+	putBuffer(data)
+	b.drop(old)
+	return grown, nil
+}
+
+// allocate returns an empty buffer that holds size bytes or more.
+func (b *Body) allocate(size int64) ([]byte, error) {
+	size = bufferSize(size)
 	if err := b.hold(size); err != nil {
 		return nil, err
 	}
-	grown := make([]byte, len(data), size)
-	copy(grown, data)
-	b.drop(old)
-	return grown, nil
+	return getBuffer(size), nil
 }
 
 func (b *Body) hold(bytes int64) error {
@@ -180,12 +181,11 @@ func (b *Body) decode(ctx context.Context, name string) error {
 	case !ok:
 		return Refuse(http.StatusUnsupportedMediaType, "encoding", "encoding %.40q is not known", name)
 	}
-	select {
-	case b.gate.decode <- struct{}{}:
-		defer func() { <-b.gate.decode }()
-	case <-ctx.Done():
-		return Refuse(http.StatusRequestTimeout, "gone", "the sender is gone")
+	leave, err := b.turn(ctx)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	before := b.held
 	data, err := b.undo(name, codec)
 	if err != nil {
@@ -194,7 +194,8 @@ func (b *Body) decode(ctx context.Context, name string) error {
 		}
 		return Refuse(http.StatusBadRequest, "compression", "the body is not %s: %w", name, err)
 	}
-	b.Data = data
+	putBuffer(b.buffer)
+	b.Data, b.buffer = data, data
 	b.drop(before)
 	return nil
 }
@@ -227,23 +228,40 @@ func (b *Body) unsnap(limit int64) ([]byte, error) {
 	return snappy.Decode(make([]byte, n), b.Data)
 }
 
-// Reserve holds memory that work on the body will take besides. It returns a Refusal: 413 if it is more than a tenant may ever hold, 429 or 503
-// if it is too much now.
-func (b *Body) Reserve(bytes int64) error {
-	err := b.hold(bytes)
-	if limit := b.gate.limits.TenantHeld; err != nil && b.held+bytes > limit {
-		err = Refuse(http.StatusRequestEntityTooLarge, "too_long", "work on the body takes more than %d bytes", limit)
-	}
+// Work calls fn, which takes that much memory besides, when it is its turn: few do so at a time. It returns the error of fn, or a Refusal: 413 if it
+// is more memory than a tenant may ever hold, 429 or 503 if it is too much now, 408 if the sender has gone.
+func (b *Body) Work(ctx context.Context, bytes int64, fn func() error) error {
+	leave, err := b.turn(ctx)
 	if err != nil {
-		b.gate.metrics.refusedVisits.WithLabelValues(b.gate.metrics.service, AsRefusal(err).Reason).Inc()
+		return err
 	}
-	return err
+	defer leave()
+	if err := b.hold(bytes); err != nil {
+		if limit := b.gate.limits.TenantHeld; b.held+bytes > limit {
+			err = Refuse(http.StatusRequestEntityTooLarge, "too_long", "work on the body takes more than %d bytes", limit)
+		}
+		b.gate.metrics.refusedVisits.WithLabelValues(b.gate.metrics.service, AsRefusal(err).Reason).Inc()
+		return err
+	}
+	defer b.drop(bytes)
+	return fn()
+}
+
+// turn waits for one of the places of those whose work takes memory.
+func (b *Body) turn(ctx context.Context) (leave func(), err error) {
+	select {
+	case b.gate.turns <- struct{}{}:
+		return func() { <-b.gate.turns }, nil
+	case <-ctx.Done():
+		return nil, Refuse(http.StatusRequestTimeout, "gone", "the sender is gone")
+	}
 }
 
 // Close gives the memory back.
 func (b *Body) Close() {
 	if b.gate != nil {
+		putBuffer(b.buffer)
 		b.gate.leave(b.tenant, b.held, b.working)
-		b.gate, b.Data = nil, nil
+		b.gate, b.Data, b.buffer = nil, nil, nil
 	}
 }

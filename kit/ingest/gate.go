@@ -53,7 +53,7 @@ func (l *Limits) complete() {
 type Gate struct {
 	limits  Limits
 	metrics *metrics
-	decode  chan struct{} // has a token for each body that is being decompressed: that takes memory of its own
+	turns   chan struct{} // has a token for each body on which work is being done that takes memory of its own: decompression, first of all
 
 	mu      sync.Mutex
 	all     share
@@ -67,15 +67,15 @@ type share struct {
 	bodies  int
 }
 
-// decoders bounds how many bodies are decompressed at once: a decoder of zstd may take as much as maxWindow.
-const decoders = 4
+// maxTurns bounds how many bodies are decompressed at once: a decoder of zstd may take as much as maxWindow.
+const maxTurns = 4
 
 // NewGate returns a Gate for a service.
 func NewGate(limits Limits, service string, reg prometheus.Registerer) *Gate {
 	limits.complete()
 	return &Gate{
 		limits: limits, metrics: newMetrics(reg, service), tenants: map[string]*share{},
-		decode: make(chan struct{}, min(runtime.GOMAXPROCS(0), decoders)),
+		turns: make(chan struct{}, min(runtime.GOMAXPROCS(0), maxTurns)),
 	}
 }
 

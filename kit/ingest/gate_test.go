@@ -149,7 +149,7 @@ func TestBombs(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	g := NewGate(Limits{Received: 1 << 20, Held: 280 << 10, TenantHeld: 200 << 10, Working: 3, TenantWorking: 2}, "test", nil)
+	g := NewGate(Limits{Received: 1 << 20, Held: 350 << 10, TenantHeld: 300 << 10, Working: 3, TenantWorking: 2}, "test", nil)
 	refused := func(what, tenant string, size, status int, again bool) {
 		t.Helper()
 		_, err := bodyOf(g, tenant, make([]byte, size), "")
@@ -173,13 +173,14 @@ func TestLimits(t *testing.T) {
 	refused("more than there is", "c", 110<<10, 503, true)
 	take("a", 10)
 	refused("more requests than allowed", "b", 10, 503, true)
-	if r := AsRefusal(held[0].Reserve(1 << 20)); r.Status != 413 {
-		t.Errorf("reserve more than is ever had: %v", r)
+	work := func(bytes int64) error { return held[0].Work(t.Context(), bytes, func() error { return nil }) }
+	if r := AsRefusal(work(1 << 20)); r.Status != 413 {
+		t.Errorf("work with more than is ever had: %v", r)
 	}
-	if r := AsRefusal(held[0].Reserve(130 << 10)); r.Status != 429 && r.Status != 503 || r.After == 0 {
-		t.Errorf("reserve more than there is now: %v", r)
+	if r := AsRefusal(work(230 << 10)); r.Status != 429 && r.Status != 503 || r.After == 0 {
+		t.Errorf("work with more than there is now: %v", r)
 	}
-	if err := held[0].Reserve(1 << 10); err != nil {
+	if err := work(1 << 10); err != nil {
 		t.Error(err)
 	}
 	held[1].Close()

@@ -3,6 +3,7 @@
 package ingestotlp
 
 import (
+	"context"
 	"encoding/json"
 	"mime"
 	"net/http"
@@ -53,7 +54,7 @@ func readHTTP(r *http.Request, s subject.Signal, body *ingest.Body) ([]byte, err
 	if contentType(r.Header) == contentProtobuf {
 		return body.Data, nil
 	}
-	return fromJSON(s, body)
+	return fromJSON(r.Context(), s, body)
 }
 
 const (
@@ -61,15 +62,20 @@ const (
 	objectBytes = 400 // what the decoder makes of the smallest object, no less
 )
 
-// fromJSON makes protobuf of JSON.
-func fromJSON(s subject.Signal, body *ingest.Body) ([]byte, error) {
+// fromJSON makes protobuf of JSON, which is no longer.
+func fromJSON(ctx context.Context, s subject.Signal, body *ingest.Body) (data []byte, err error) {
 	objects, depth := survey(body.Data)
 	if depth > maxNesting {
 		return nil, ingest.Refuse(http.StatusBadRequest, "malformed", "malformed JSON: nested more than %d deep", maxNesting)
 	}
-	if err := body.Reserve(int64(objects)*objectBytes + 2*int64(len(body.Data))); err != nil {
-		return nil, err
-	}
+	err = body.Work(ctx, int64(objects)*objectBytes+int64(len(body.Data)), func() error {
+		data, err = convert(s, body.Data)
+		return err
+	})
+	return data, err
+}
+
+func convert(s subject.Signal, text []byte) ([]byte, error) {
 	var request interface {
 		UnmarshalJSON(data []byte) error
 		MarshalProto() ([]byte, error)
@@ -82,7 +88,7 @@ func fromJSON(s subject.Signal, body *ingest.Body) ([]byte, error) {
 	default:
 		request = ptraceotlp.NewExportRequest()
 	}
-	if err := request.UnmarshalJSON(body.Data); err != nil {
+	if err := request.UnmarshalJSON(text); err != nil {
 		return nil, ingest.Refuse(http.StatusBadRequest, "malformed", "malformed JSON: %.300s", err.Error())
 	}
 	data, err := request.MarshalProto()

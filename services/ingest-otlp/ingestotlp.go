@@ -51,12 +51,15 @@ func Default() Config {
 	if err != nil {
 		host = "unknown"
 	}
+	intake := ingest.DefaultSettings(subject.DefaultTenant)
+	// The Collector takes 20 MiB, and 4 MiB by gRPC. What is held is no more than the process can have besides 10,000 connections.
+	intake.Limits.Received, intake.Limits.Decoded, intake.Limits.Held, intake.Limits.TenantHeld = 20<<20, 32<<20, 64<<20, 56<<20
 	return Config{
 		Bus:        bus.Config{Name: "busbar-" + Service},
 		Root:       subject.DefaultRoot,
 		GRPC:       ":4317",
 		HTTP:       ":4318",
-		Intake:     ingest.DefaultSettings(subject.DefaultTenant),
+		Intake:     intake,
 		KeyHeaders: []string{"authorization", "api-key", "x-api-key"},
 		Node:       host,
 		Instance:   host + "-" + strconv.Itoa(os.Getpid()),

@@ -265,10 +265,10 @@ func TestIngestOTLPKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	more(gone.Milliseconds() / 2)
+	more(gone.Milliseconds())
 	in.end(t, syscall.SIGKILL) // with what it has on disk; the next one waits for the bus
-	server = bus()
-	in = ingest()
+	bus()
+	ingest()
 	more(300)
 	stop()
 	<-ended

@@ -4,7 +4,7 @@
 // Collector's own components. The variants take turns within one run, so that a noisy neighbour hits all of them alike, and what
 // counts is CPU time as the scheduler accounts it, not the clock.
 //
-//	go run ./test/speed [-rounds 7] [-rate 100000] [-window 2s] [-out docs/speed.md]
+//	go run ./test/speed [-ingest] [-rounds 7] [-rate 100000] [-window 2s] [-out docs/speed.md]
 package main
 
 import (
@@ -44,6 +44,7 @@ func main() {
 	flag.StringVar(&s.bin, "bin", "", "`folder` with the programs, instead of building them")
 	only := flag.String("only", "", "beginnings of the names of what to measure, parted by ';': variants, and Memory")
 	work := flag.String("collector", "", "only run the pipeline that this JSON describes")
+	in := flag.Bool("ingest", false, "measure what it takes to take data in, instead of handing it on")
 	out := flag.String("out", "", "`file` to write the page to as well")
 	flag.Parse()
 	if *only != "" {
@@ -56,10 +57,10 @@ func main() {
 	if *work != "" {
 		err = runCollector(ctx, *work)
 	} else {
-		err = run(ctx, io.MultiWriter(os.Stdout, &text), s)
+		err = run(ctx, io.MultiWriter(os.Stdout, &text), s, *in)
 	}
 	if err == nil && *out != "" {
-		err = os.WriteFile(*out, text.Bytes(), 0o644) //nolint:gosec // A document.
+		err = write(*out, text.Bytes())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
@@ -67,7 +68,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, s settings) error {
+func run(ctx context.Context, out io.Writer, s settings, in bool) error {
 	if s.bin == "" {
 		dir, err := os.MkdirTemp("", "busbar-speed-bin-")
 		if err != nil {
@@ -83,6 +84,9 @@ func run(ctx context.Context, out io.Writer, s settings) error {
 	if err != nil {
 		return err
 	}
+	if in {
+		return ingest(ctx, out, s, all)
+	}
 	head(out, s, len(all[0]))
 	if err := compare(ctx, out, s, all); err != nil || !s.chosen("Memory") {
 		return err
@@ -93,8 +97,9 @@ func run(ctx context.Context, out io.Writer, s settings) error {
 // programs are what the benchmark runs.
 func programs() map[string]string {
 	return map[string]string{
-		"busbar-router":   "github.com/busbar/busbar/services/router/cmd/busbar-router",
-		"busbar-exporter": "github.com/busbar/busbar/services/exporter/cmd/busbar-exporter",
-		"nats-server":     "github.com/nats-io/nats-server/v2",
+		"busbar-router":      "github.com/busbar/busbar/services/router/cmd/busbar-router",
+		"busbar-ingest-otlp": "github.com/busbar/busbar/services/ingest-otlp/cmd/busbar-ingest-otlp",
+		"busbar-exporter":    "github.com/busbar/busbar/services/exporter/cmd/busbar-exporter",
+		"nats-server":        "github.com/nats-io/nats-server/v2",
 	}
 }

@@ -15,14 +15,19 @@ import (
 	ingestotlp "github.com/busbar/busbar/services/ingest-otlp"
 )
 
-// memory is where the garbage collector begins to work harder, unless GOMEMLIMIT says otherwise: what the defaults let requests hold
-// fits in, and the process stays below 256 MiB.
-const memory = 192 << 20
+const (
+	// headroom is how many bytes more the heap may grow by between two collections.
+	headroom = 32 << 20
+	// memory is where the garbage collector begins to work harder, unless GOMEMLIMIT says otherwise: what the defaults let requests hold
+	// fits in, and the process stays below 256 MiB. Headroom counts, and is none.
+	memory = 144<<20 + headroom
+)
 
 func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memory)
 	}
+	defer run.Headroom(headroom)()
 	run.Main("busbar-ingest-otlp", program)
 }
 
