@@ -32,9 +32,10 @@ func (e *Encoder) newBlock(p *process) *block {
 	return b
 }
 
-// add adds an encoded Span.
-func (b *block) add(span []byte) {
-	b.spans = appendField(b.spans, scopeRecords, span)
+// add adds the Span that a function appends.
+func (b *block) add(span func(to []byte) []byte) {
+	spans, start := open(b.spans, scopeRecords)
+	b.spans = shut(span(spans), start)
 	b.count++
 }
 

@@ -91,8 +91,8 @@ type Encoder struct {
 	cellsUsed int
 
 	// Scratch.
-	span, point, points, url, metrics, attributes, counts, scope []byte
-	series                                                       []series
+	points, url, metrics, attributes, counts, scope []byte
+	series                                          []series
 
 	data []byte // of all messages
 

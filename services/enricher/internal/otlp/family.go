@@ -99,10 +99,11 @@ func (v *view) append(e *Encoder, b []byte, from *block) (out []byte, points int
 			}
 			// The interval runs from just before the first end of an exchange to the last one. Exchanges come in the order in
 			// which they ended, so the intervals of a process follow one another and never overlap.
-			e.point = appendFixed64(e.point[:0], pointStart, from.first-1)
-			e.point = appendFixed64(e.point, pointTime, from.last)
-			e.point = e.appendValue(e.point, in, s, settings)
-			e.points = appendField(e.points, dataPoints, e.point)
+			var start int
+			e.points, start = open(e.points, dataPoints)
+			e.points = appendFixed64(e.points, pointStart, from.first-1)
+			e.points = appendFixed64(e.points, pointTime, from.last)
+			e.points = shut(e.appendValue(e.points, in, s, settings), start)
 			n++
 		}
 		if n > 0 {

@@ -24,15 +24,15 @@ func appendInfo(e *Encoder, b []byte, from *block) ([]byte, int) {
 
 // appendGauge appends a gauge that is 1.
 func (e *Encoder) appendGauge(b []byte, name, description string, at uint64, attributes []byte) []byte {
-	e.point = appendFixed64(e.point[:0], pointTime, at)
-	e.point = appendFixed64(e.point, numberInt, 1)
-	e.point = append(e.point, attributes...)
-	gauge := fieldSize(len(e.point))
+	e.points = appendFixed64(e.points[:0], pointTime, at)
+	e.points = appendFixed64(e.points, numberInt, 1)
+	e.points = append(e.points, attributes...)
+	gauge := fieldSize(len(e.points))
 	b = appendHead(b, scopeRecords, fieldSize(len(name))+fieldSize(len(description))+fieldSize(gauge))
 	b = appendField(b, metricName, name)
 	b = appendField(b, metricDescription, description)
 	b = appendHead(b, metricGauge, gauge)
-	return appendField(b, dataPoints, e.point)
+	return appendField(b, dataPoints, e.points)
 }
 
 // description is what all metrics of a process share.

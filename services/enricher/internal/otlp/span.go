@@ -61,19 +61,16 @@ func (e *Encoder) addSpans(b *block, x *exchange, origin *eventv1.Origin, index 
 	ids.trace, ids.span, ids.parent = x.ids(origin, index)
 	ids.state = x.state
 	if x.begin-x.start < leastQueue {
-		e.span = e.appendSpan(e.span[:0], x, ids)
-		b.add(e.span)
+		b.add(func(to []byte) []byte { return e.appendSpan(to, x, ids) })
 		return ids
 	}
 	whole, queue := derived(ids, "request"), derived(ids, "in queue")
 	outer := spanIDs{ids.trace, whole[:], ids.parent, ids.state}
-	e.span = e.appendSpan(e.span[:0], x, outer)
-	b.add(e.span)
+	b.add(func(to []byte) []byte { return e.appendSpan(to, x, outer) })
 	flags := x.flags(false) | flagsOfParent
-	e.span = appendInner(e.span[:0], "in queue", x.start, x.begin, spanIDs{ids.trace, queue[:], whole[:], ids.state}, flags)
-	b.add(e.span)
-	e.span = appendInner(e.span[:0], "processing", x.begin, x.end, spanIDs{ids.trace, ids.span, whole[:], ids.state}, flags)
-	b.add(e.span)
+	waited, worked := spanIDs{ids.trace, queue[:], whole[:], ids.state}, spanIDs{ids.trace, ids.span, whole[:], ids.state}
+	b.add(func(to []byte) []byte { return appendInner(to, "in queue", x.start, x.begin, waited, flags) })
+	b.add(func(to []byte) []byte { return appendInner(to, "processing", x.begin, x.end, worked, flags) })
 	return outer
 }
 

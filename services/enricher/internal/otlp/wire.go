@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // The protobuf encoding, as far as OTLP messages need it. Writing them field by field was measured at less than a tenth of
@@ -40,6 +41,21 @@ func appendHead(b []byte, t tag, n int) []byte {
 // appendField appends a string, bytes or a message that is already encoded.
 func appendField[T string | []byte](b []byte, t tag, v T) []byte {
 	return append(appendHead(b, t, len(v)), v...)
+}
+
+// open begins a field whose size is not known yet; shut ends it, after the caller has appended what is in it.
+func open(b []byte, t tag) (out []byte, start int) {
+	return append(b, byte(t), 0, 0), len(b) + 3
+}
+
+// shut writes the size of the field that began. Two bytes are set aside for it, which is what spans and points take; others are moved.
+func shut(b []byte, start int) []byte {
+	n := uint64(len(b) - start)
+	if size := varintSize(n); size != 2 {
+		b = slices.Replace(b, start-2, start, make([]byte, size)...)
+	}
+	binary.PutUvarint(b[start-2:], n)
+	return b
 }
 
 // fieldSize is the size of a field of n bytes with its head.
