@@ -186,7 +186,11 @@ func newEnricher(cfg Config) *enricher {
 	e.selections = pick.NewPublisher()
 	registerSelections(e.Bus.Metrics, e.selections)
 	e.usage = usage.Encoder{By: names.By, Identify: func(o *eventv1.Origin, p *eventv1.Process) ident.Identity {
-		return names.Machine(o).Of(p).Identity
+		id := names.Machine(o).Of(p).Identity
+		if e.signals.Load().For(id.Namespace, id.Name).Beyla {
+			id.Attributes = ident.As("beyla", id.Attributes)
+		}
+		return id
 	}}
 	return e
 }

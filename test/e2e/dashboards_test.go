@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -69,7 +68,7 @@ func compareDashboards(t *testing.T, p *prometheus) {
 	)
 	for _, d := range ofHTTP() {
 		values := p.values(fill.Replace(d.query))
-		if len(values) == 0 || slices.ContainsFunc(values, math.IsNaN) && !strings.Contains(d.query, "max by") || !slices.ContainsFunc(values, func(v float64) bool { return v > 0 }) {
+		if !slices.ContainsFunc(values, func(v float64) bool { return v > 0 }) { // some may be of before the server was known by name
 			t.Errorf("%s has no data: %s gives %v", d.panel, fill.Replace(d.query), values)
 		}
 	}

@@ -44,7 +44,7 @@ func TestMetricsEqualTruth(t *testing.T) {
 	wait(t, 30*time.Second, "the server to listen", func() bool { return dials(server.address) })
 	ask, done := asker(t, "truth-client")
 	var sent []request
-	for range 2 { // so that counters rise while Prometheus looks
+	for range 3 { // first it is learned what things are called; then counters rise while Prometheus looks
 		requests := mix(server, "truth-client", 300)
 		sent = append(sent, requests...)
 		ask(requests)

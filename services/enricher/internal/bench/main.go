@@ -9,7 +9,7 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"flag"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -27,18 +27,21 @@ const headroom = 40 << 20
 
 func main() {
 	defer run.Headroom(headroom)()
-	rounds := flag.Int("rounds", 15, "rounds of each variant")
-	out := flag.String("out", "", "`file` to write the page to as well")
-	flag.Parse()
+	run.Main("bench", program)
+}
+
+func program(_ context.Context, args []string, env func(string) string, stdout, _ io.Writer) error {
+	flags := run.NewFlags("bench", "measures what an exchange costs the enricher", "", stdout)
+	rounds := flags.Int("rounds", 15, "`NUMBER` of rounds of each variant")
+	out := flags.String("out", "", "`FILE` to write the page to as well")
+	if err := run.Parse(flags, args, env); err != nil {
+		return err
+	}
 	var text bytes.Buffer
-	err := write(io.MultiWriter(os.Stdout, &text), *rounds)
-	if err == nil && *out != "" {
-		err = os.WriteFile(*out, text.Bytes(), 0o644) //nolint:gosec // a document
+	if err := write(io.MultiWriter(stdout, &text), *rounds); err != nil || *out == "" {
+		return err
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	return os.WriteFile(*out, text.Bytes(), 0o644) //nolint:gosec // a document
 }
 
 // cost is what an exchange took in one round.

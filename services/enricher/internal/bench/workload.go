@@ -121,13 +121,13 @@ func batch(r *rand.Rand, number, spread int) *eventv1.ExchangeBatch {
 		b.Addresses = append(b.Addresses, []byte{10, 0, byte(id / 100), byte(id)}) //nolint:gosec // below 100
 	}
 	for i := range exchanges {
-		b.Exchanges = append(b.Exchanges, exchange(r, b, i, spread))
+		b.Exchanges = append(b.Exchanges, exchange(r, i, spread))
 	}
 	return b
 }
 
 // exchange is a request of one of the machine's services to another one, seen from either side.
-func exchange(r *rand.Rand, b *eventv1.ExchangeBatch, i, spread int) *eventv1.Exchange {
+func exchange(r *rand.Rand, i, spread int) *eventv1.Exchange {
 	words := []string{"users", "orders", "cart", "items", "search"}
 	own := uint32(r.IntN(spread))                           //nolint:gosec // small
 	other := (own + 1 + uint32(r.IntN(3))) % uint32(spread) //nolint:gosec // small; a service calls three others

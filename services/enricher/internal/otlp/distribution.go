@@ -31,7 +31,7 @@ func (d *distribution) add(v uint64, bounds *signals.Bounds, unit float64) {
 	d.count++
 	d.sum = min(d.sum, math.MaxUint64-v) + v
 	if d.exponential {
-		d.scaled.add(float64(v)*unit, 1)
+		d.scaled.add(float64(v) * unit)
 		return
 	}
 	d.buckets[bounds.Bucket(v)]++
@@ -61,16 +61,16 @@ const (
 	maxBuckets = 160
 )
 
-// add counts a value n times. It is finite and not negative.
-func (s *scaled) add(v float64, n uint64) {
+// add counts a value, which is finite and not negative.
+func (s *scaled) add(v float64) {
 	if v == 0 {
-		s.zero += n
+		s.zero++
 		return
 	}
 	if len(s.counts) == 0 {
 		s.scale = maxScale
 	}
-	s.put(index(v, maxScale), maxScale, n)
+	s.put(index(v, maxScale), maxScale, 1)
 }
 
 // merge adds what another histogram counted.

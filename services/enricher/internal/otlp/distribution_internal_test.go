@@ -34,7 +34,7 @@ func TestScaled(t *testing.T) {
 			t.Parallel()
 			var s scaled
 			for _, v := range values {
-				s.add(v, 1)
+				s.add(v)
 			}
 			check(t, &s, values)
 		})
@@ -89,8 +89,8 @@ func TestScaledMerge(t *testing.T) {
 		var whole, merged scaled
 		parts := make([]scaled, 4)
 		for _, v := range values {
-			whole.add(v, 1)
-			parts[r.IntN(4)].add(v, 1)
+			whole.add(v)
+			parts[r.IntN(4)].add(v)
 		}
 		for _, i := range r.Perm(4) {
 			merged.merge(&parts[i])
