@@ -52,6 +52,8 @@ func write(out io.Writer, rounds int) error {
 	fmt.Fprintf(out, "# What an exchange costs the enricher\n\nWritten by `make bench-enricher` on %s: %s, %d processors, %s; %d rounds, the variants of a round in turn. ",
 		time.Now().UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), runtime.Version(), rounds)
 	fmt.Fprintf(out, "A round is %d batches of %d exchanges, as probes send them, half of them of the client side, of %d services with %d routes each. ", batches, exchanges, services, routes)
+	load, _, _ := strings.Cut(read("/proc/loadavg"), " ")
+	fmt.Fprintf(out, "When it began, the load of the machine was %s: other work takes caches and halves of cores, and makes figures larger. ", load)
 	fmt.Fprint(out, "Figures are user and system time of the process, garbage collection included, medians with quartiles. Compression and the bus are not included. "+
 		"*Decode and encode alone* reads a batch and writes it again as it is: no names, no routes, no metrics.\n\nTarget: 0.9 µs with names, routes, spans and request metrics.\n")
 	for _, spread := range []int{10, 100} {
@@ -146,11 +148,19 @@ func spreadOf(all []float64) string {
 
 // processor is what the kernel calls the processor.
 func processor() string {
-	data, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(read("/proc/cpuinfo")) {
 		if name, ok := strings.CutPrefix(line, "model name"); ok {
 			return strings.Trim(name, " \t:\n")
 		}
 	}
 	return cmp.Or(runtime.GOARCH, "unknown")
+}
+
+// read returns what a file says, or nothing.
+func read(file string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return string(data)
 }
