@@ -29,6 +29,7 @@ func homes() []home {
 		{"go.yaml.in/yaml", []string{"kit/config"}, "kit/config owns YAML: every fault has a position and unknown keys are refused"},
 		{"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl", []string{"services/router/internal/ottl"}, "OTTL's API changes with every release: one package follows it"},
 		{"google.golang.org/grpc", []string{"services/exporter/internal/otlp", "services/exporter/internal/dest", "services/ingest-otlp", "kit/collector"}, "only the exporter talks to back ends, and only ingest-otlp is talked to"},
+		{"github.com/DataDog/", []string{"services/ingest-datadog"}, "only ingest-datadog knows Datadog's formats"},
 		{"k8s.io/", []string{"services/enricher", "hack/lab/k8s"}, "only the enricher talks to Kubernetes"},
 		{"go.opentelemetry.io/collector/pdata", []string{"services/enricher", "services/ingest-otlp", "services/router", "services/exporter", "cmd/busbar", "kit/collector"}, "probes and shared modules know no OTLP"},
 		{module + "kit/collector", []string{"kit/collector", "services/router", "services/exporter"}, "hosted components are for the router and the exporter: others do not link them"},

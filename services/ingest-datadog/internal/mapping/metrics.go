@@ -4,6 +4,7 @@ package mapping
 
 import (
 	"math"
+	"strings"
 
 	"github.com/busbar/busbar/services/ingest-datadog/internal/decode"
 	"github.com/busbar/busbar/services/ingest-datadog/internal/otlp"
@@ -35,7 +36,7 @@ type origin struct {
 
 // origin returns what points of a series share; ok is false if it cannot be kept: why is counted, for each of n points.
 func (m *Mapper) origin(out *Output, s *decode.Series, from From, n int) (o origin, ok bool) {
-	if s.Metric == "" {
+	if s.Metric = strings.ToValidUTF8(s.Metric, "\uFFFD"); s.Metric == "" {
 		out.Dropped[NoName] += n
 		return o, false
 	}

@@ -105,6 +105,7 @@ func kubeName(kind string) (name string, ok bool) {
 
 // cut takes a tag apart. One without a value says that something is so; without a value it would be no label to Prometheus.
 func cut(tag string) (key, value string) {
+	tag = strings.ToValidUTF8(tag, "\uFFFD")
 	key, value, ok := strings.Cut(tag, ":")
 	if key == "" {
 		return tag, "true"

@@ -6,6 +6,7 @@ package otlp
 
 import (
 	"math"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -32,8 +33,8 @@ const (
 	Bytes Kind = 7
 )
 
-// String makes a Value of text.
-func String(s string) Value { return Value{Kind: Text, Text: s} }
+// String makes a Value of text; what is no UTF-8 in it becomes U+FFFD, as messages of protobuf want it.
+func String(s string) Value { return Value{Kind: Text, Text: strings.ToValidUTF8(s, "\uFFFD")} }
 
 // Integer makes a Value of a whole number.
 func Integer(i int64) Value { return Value{Kind: Int, Int: i} }
