@@ -61,7 +61,7 @@ type Config struct {
 
 const (
 	defaultContexts = 100_000
-	rememberedIds   = 200_000
+	rememberedIDs   = 200_000
 	// heldBytes bounds the bodies that are being received: what they unfold to comes on top.
 	heldBytes = 64 << 20
 )
@@ -120,7 +120,7 @@ type service struct {
 }
 
 func (s *service) run(ctx context.Context) error {
-	s.mapper = &mapping.Mapper{Keep: s.KeepNames, Ids: mapping.NewIds(rememberedIds), Scope: run.Version(), Now: time.Now}
+	s.mapper = &mapping.Mapper{Keep: s.KeepNames, IDs: mapping.NewIDs(rememberedIDs), Scope: run.Version(), Now: time.Now}
 	if !s.Raw {
 		s.mapper.Hide = obfuscate.New()
 	}

@@ -4,6 +4,7 @@ package ingestdatadog
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -71,8 +72,8 @@ func named(msgs []bus.Msg, instance string, end time.Time) []bus.Msg {
 // bounded drops the oldest messages that are too many.
 func (s *service) bounded(msgs []bus.Msg) []bus.Msg {
 	size := 0
-	for i := len(msgs) - 1; i >= 0; i-- {
-		if size += len(msgs[i].Data); size > mostWaiting {
+	for i, m := range slices.Backward(msgs) {
+		if size += len(m.Data); size > mostWaiting {
 			s.count(msgs[:i+1])
 			return msgs[i+1:]
 		}

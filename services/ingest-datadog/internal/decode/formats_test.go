@@ -55,7 +55,7 @@ func TestV3Distributions(t *testing.T) {
 		Metadata: &intake_v3.Metadata{Tags: []string{"all:1"}},
 		MetricData: &intake_v3.MetricData{
 			DictNameStr: []byte("\x01a\x01b\x01c"), DictTagStr: []byte("\x03x:1\x03y:2"), DictTagsets: []int64{2, 1, 1, 2, -1, 3},
-			Types:    []uint64{4 | 0x30, 6 | 0x10, 7 | 0x00 | 0x100},
+			Types:    []uint64{4 | 0x30, 6 | 0x10, 7 | 0x100},
 			NameRefs: []int64{1, 1, 1}, TagsetRefs: []int64{1, 1, -1}, Intervals: []uint64{10, 10, 10}, NumPoints: []uint64{1, 1, 1},
 			Timestamps:  []int64{1000, 1, 1},
 			ValsFloat64: []float64{6, 1, 3}, ValsSint64: []int64{3, 20, 5, 10, 0, -2, 1}, ValsUint64: []uint64{4, 9, 2},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/DataDog/agent-payload/v5/metrics/intake_v3"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -259,7 +260,7 @@ func (r *columns) common(s *Series) {
 			s.Tags = append(append([]string(nil), s.Tags...), m.Tags...)
 		}
 		for i := 0; i+1 < len(m.Resources); i += 2 {
-			s.Resources = append(s.Resources[:len(s.Resources):len(s.Resources)], Resource{m.Resources[i], m.Resources[i+1]})
+			s.Resources = append(slices.Clip(s.Resources), Resource{m.Resources[i], m.Resources[i+1]})
 		}
 	}
 }

@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 // points returns what an Aggregator has added up: numbers by metric and attributes, counts of distributions.
 func points(t *testing.T, a *Aggregator) map[string]float64 {
 	t.Helper()
-	m := &mapping.Mapper{Ids: mapping.NewIds(1), Now: time.Now}
+	m := &mapping.Mapper{IDs: mapping.NewIDs(1), Now: time.Now}
 	out := map[string]float64{}
 	for tenant, o := range a.Flush(m, 1000e9, 1010e9, "replica") {
 		msgs, err := o.Messages()
@@ -164,7 +164,7 @@ func FuzzPacket(f *testing.F) {
 	for _, c := range capturetest.All(f, testdata, "dogstatsd") {
 		f.Add(c.Body)
 	}
-	m := &mapping.Mapper{Ids: mapping.NewIds(1), Now: time.Now}
+	m := &mapping.Mapper{IDs: mapping.NewIDs(1), Now: time.Now}
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		a := NewAggregator(100, func(string, int) {}, func(string, Kind, []string) {})
 		a.Packet("t", packet)

@@ -224,6 +224,7 @@ func (v *view) text(s slot) string {
 		return strconv.FormatFloat(value.Float, 'f', -1, 64)
 	case otlp.Bool:
 		return strconv.FormatBool(value.Int != 0)
+	case otlp.List, otlp.Map:
 	}
 	return ""
 }
@@ -241,6 +242,7 @@ func (v *view) number(s slot) (int64, bool) {
 	case otlp.Text:
 		n, err := strconv.ParseInt(value.Text, 10, 64)
 		return n, err == nil
+	case otlp.Bool, otlp.List, otlp.Map, otlp.Bytes:
 	}
 	return 0, false
 }

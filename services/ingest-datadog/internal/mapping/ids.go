@@ -11,9 +11,9 @@ import (
 	"github.com/busbar/busbar/services/ingest-datadog/internal/decode"
 )
 
-// Ids remembers the high halves of trace ids: the first chunk of a trace of 128 bits says it, later ones of the same process may not.
+// IDs remembers the high halves of trace ids: the first chunk of a trace of 128 bits says it, later ones of the same process may not.
 // It holds the newest traces in two generations; what it has forgotten has a trace id of 64 bits.
-type Ids struct {
+type IDs struct {
 	mu       sync.Mutex
 	now, old map[key]uint64
 	most     int
@@ -24,11 +24,11 @@ type key struct {
 	low    uint64
 }
 
-// NewIds returns an empty memory of at most so many traces, of which the newer half at least is kept.
-func NewIds(most int) *Ids { return &Ids{now: map[key]uint64{}, most: max(2, most)} }
+// NewIDs returns an empty memory of at most so many traces, of which the newer half at least is kept.
+func NewIDs(most int) *IDs { return &IDs{now: map[key]uint64{}, most: max(2, most)} }
 
 // of returns the id of a chunk.
-func (i *Ids) of(tenant string, c *idx.InternalTraceChunk) (id [16]byte) {
+func (i *IDs) of(tenant string, c *idx.InternalTraceChunk) (id [16]byte) {
 	id = decode.TraceID(c)
 	if low := binary.BigEndian.Uint64(id[8:]); i != nil && low != 0 {
 		high := i.high(key{tenant, low}, binary.BigEndian.Uint64(id[:8]))
@@ -38,7 +38,7 @@ func (i *Ids) of(tenant string, c *idx.InternalTraceChunk) (id [16]byte) {
 }
 
 // high remembers a half that is not zero, and returns what is remembered for one that is.
-func (i *Ids) high(k key, half uint64) uint64 {
+func (i *IDs) high(k key, half uint64) uint64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if half == 0 {

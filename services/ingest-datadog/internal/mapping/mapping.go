@@ -18,7 +18,7 @@ type Mapper struct {
 	Keep bool
 	// Hide makes harmless what a span says of a statement or an address, for clients that do not do it themselves.
 	Hide  Hider
-	Ids   *Ids
+	IDs   *IDs
 	Scope string // version of the scope, which is named datadog
 	Now   func() time.Time
 }

@@ -25,7 +25,7 @@ import (
 )
 
 func mapper() *mapping.Mapper {
-	return &mapping.Mapper{Ids: mapping.NewIds(100), Hide: obfuscate.New(), Now: time.Now}
+	return &mapping.Mapper{IDs: mapping.NewIDs(100), Hide: obfuscate.New(), Now: time.Now}
 }
 
 // metrics decodes what is in an Output.

@@ -26,7 +26,7 @@ func (m *Mapper) Traces(out *Output, tenant string, t decode.Traces, from From) 
 			out.Dropped[BadTrace] += len(c.Spans)
 			continue
 		}
-		ch := chunk{process: &p, InternalTraceChunk: c, id: m.Ids.of(tenant, c)}
+		ch := chunk{process: &p, InternalTraceChunk: c, id: m.IDs.of(tenant, c)}
 		ch.state = ch.context()
 		for _, s := range c.Spans {
 			if err := ch.span(s); err != nil {

@@ -140,7 +140,7 @@ func (p *packer) block(of *block) {
 	for _, s := range of.scopes {
 		begin, size := 0, 0
 		frame := len(of.data) + len(s.data) + slack
-		close := func(end int) {
+		finish := func(end int) {
 			if end > begin {
 				p.open = append(p.open, part{of.data, s.data, s.records[begin:end], size})
 				p.size += size + frame
@@ -150,19 +150,19 @@ func (p *packer) block(of *block) {
 		for i, r := range s.records {
 			n := sizeField(len(r.data))
 			if n+frame > bus.MaxData-slack {
-				close(i)
+				finish(i)
 				begin = i + 1
 				p.tooLarge += r.items
 				continue
 			}
 			if p.size+size+n+frame > target && p.size+size > 0 {
-				close(i)
+				finish(i)
 				p.cut()
 			}
 			size += n
 			p.message.Items += r.items
 		}
-		close(len(s.records))
+		finish(len(s.records))
 	}
 }
 

@@ -56,6 +56,7 @@ func PointAttributes(s Shape, attributes []Pair) (b []byte) {
 		field = histogramAttributes
 	case Exponential:
 		field = exponentialAttrs
+	case Gauge, Sum, Counter:
 	}
 	for _, a := range attributes {
 		b = Attribute(b, field, a.Key, a.Value)
