@@ -29,7 +29,7 @@ func TestParseTakesFlagsThenEnvironmentThenDefaults(t *testing.T) {
 		want run.ServiceFlags
 	}{
 		{"defaults", nil, nil, run.ServiceFlags{
-			Bus: run.BusFlags{URL: "nats://127.0.0.1:4222", Root: "busbar"}, Log: run.LogFlags{Format: "text"}, Admin: ":9600",
+			Bus: run.BusFlags{URL: "nats://127.0.0.1:4222", Root: "busbar", Replicas: 1}, Log: run.LogFlags{Format: "text"}, Admin: ":9600",
 		}},
 		{
 			"environment", nil,
@@ -38,7 +38,7 @@ func TestParseTakesFlagsThenEnvironmentThenDefaults(t *testing.T) {
 				"BUSBAR_VERSION": "v9 (not a setting)",
 			},
 			run.ServiceFlags{
-				Bus: run.BusFlags{URL: "nats://bus:1", Root: "busbar"}, Log: run.LogFlags{Format: "text", Level: slog.LevelWarn},
+				Bus: run.BusFlags{URL: "nats://bus:1", Root: "busbar", Replicas: 1}, Log: run.LogFlags{Format: "text", Level: slog.LevelWarn},
 				Config: run.List{"a.yaml", "b"}, Admin: ":9600",
 			},
 		},
@@ -46,7 +46,7 @@ func TestParseTakesFlagsThenEnvironmentThenDefaults(t *testing.T) {
 			"flags win", []string{"--nats-url=nats://flag:1", "--config", "a", "-config=b", "--log-format", "json"},
 			map[string]string{"BUSBAR_NATS_URL": "nats://env:1", "BUSBAR_CONFIG": "z", "BUSBAR_SUBJECT_ROOT": "lab"},
 			run.ServiceFlags{
-				Bus: run.BusFlags{URL: "nats://flag:1", Root: "lab"}, Log: run.LogFlags{Format: "json"},
+				Bus: run.BusFlags{URL: "nats://flag:1", Root: "lab", Replicas: 1}, Log: run.LogFlags{Format: "json"},
 				Config: run.List{"a", "b"}, Admin: ":9600",
 			},
 		},
