@@ -125,8 +125,7 @@ func (l *Listeners) Close() {
 func (l *Listeners) Run(ctx context.Context, take func(packet []byte), drop func(reason string, n int)) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
-	stop := context.AfterFunc(ctx, l.Close)
-	defer stop()
+	defer l.Close()
 	failed := make(chan error, len(l.packets)+len(l.streams))
 	for _, c := range l.packets {
 		wait.Go(func() { failed <- l.read(c, take, drop) })
@@ -138,10 +137,6 @@ func (l *Listeners) Run(ctx context.Context, take func(packet []byte), drop func
 	case <-ctx.Done():
 		return nil
 	case err := <-failed:
-		l.Close()
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the sockets were closed
-		}
 		return err
 	}
 }
